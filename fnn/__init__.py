@@ -1,0 +1,25 @@
+"""Neural networks as pure functions in JAX, every backward pass written by hand and proved.
+
+The contract is `fnn.layer`; containers are here at the top, and the rest is in rooms: `layers`,
+`losses`, `initializers`, `optimizers`, `check`, `train`, `data`, `models`, `diagnostics`.
+"""
+
+from fnn import initializers as initializers
+from fnn import layers as layers
+from fnn import losses as losses
+from fnn import optimizers as optimizers
+from fnn.compose import chain as chain
+from fnn.compose import parallel as parallel
+from fnn.compose import residual as residual
+from fnn.gradient import custom_vjp as custom_vjp
+from fnn.gradient import hvp as hvp
+from fnn.gradient import value_and_grad as value_and_grad
+from fnn.layer import Layer as Layer
+from fnn.layer import Static as Static
+from fnn.layer import backward_pass as backward_pass
+from fnn.layer import forward_pass as forward_pass
+from fnn.layer import map_layers as map_layers
+from fnn.layer import parameter_gradients as parameter_gradients
+from fnn.layer import pure as pure
+
+__version__ = "0.1.0"

@@ -1,0 +1,115 @@
+"""Gradients of a whole network by its hand-written passes, and the doors to jax's own transforms."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import Array, Key, Layer, PyTree
+from fnn.losses.loss import Loss
+
+
+class Auxiliary(NamedTuple):
+    """What a training pass computes besides the mean loss."""
+
+    state: PyTree  # the network's next state
+    prediction: PyTree  # the network's output
+    losses: Array  # the loss of every example
+
+
+Differentiated = Callable[..., tuple[tuple[Array, Auxiliary], PyTree]]
+
+
+def mean_loss(net: Layer, loss: Loss) -> Callable[..., tuple[Array, Auxiliary]]:
+    """``f(params, state, x, target, key=None) -> (mean loss, auxiliary)``: the training pass alone."""
+
+    def function(
+        params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key = None
+    ) -> tuple[Array, Auxiliary]:
+        prediction, state, _ = net.forward(params, state, x, key)
+        losses, _ = loss.forward(prediction, target)
+        return losses.mean(), Auxiliary(state, prediction, losses)
+
+    return function
+
+
+def value_and_grad(net: Layer, loss: Loss) -> Differentiated:
+    """``f(params, state, x, target, key=None) -> ((mean loss, auxiliary), dparams)``, without autodiff.
+
+    With losses l_1 … l_N: ``L = Σ l_n / N``, whose backward is ``dl_n = 1 / N``; the rest is the loss's
+    backward and the network's. It is plain jax, so it can be differentiated itself (see `hvp`).
+
+    Raises:
+      ValueError: the batch is empty.
+    """
+
+    def function(
+        params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key = None
+    ) -> tuple[tuple[Array, Auxiliary], PyTree]:
+        prediction, state, cache = net.forward(params, state, x, key)
+        losses, loss_cache = loss.forward(prediction, target)
+        if losses.size == 0:
+            raise ValueError(f"expected at least one example, got losses of shape {losses.shape}")
+        dlosses = jnp.full(losses.shape, 1 / losses.size, losses.dtype)
+        dprediction = loss.backward(loss_cache, dlosses)
+        dparams, _ = net.backward(params, cache, dprediction)
+        return (losses.mean(), Auxiliary(state, prediction, losses)), dparams
+
+    return function
+
+
+def auto_value_and_grad(net: Layer, loss: Loss) -> Differentiated:
+    """The same function as `value_and_grad`, derived by `jax.value_and_grad` from the forward pass."""
+    return jax.value_and_grad(mean_loss(net, loss), has_aux=True)
+
+
+def hvp(net: Layer, loss: Loss) -> Callable[..., PyTree]:
+    """``f(params, state, x, target, tangent, key=None) -> H tangent``, H the Hessian of the mean loss.
+
+    Forward mode over the hand-written gradient: ``H v = d/dε ∇L(params + ε v)`` at ε = 0, for about twice
+    the cost of the gradient and no more memory than it. Source: Pearlmutter (1994).
+    """
+    gradient = value_and_grad(net, loss)
+
+    def function(
+        params: PyTree, state: PyTree, x: PyTree, target: Array, tangent: PyTree, key: Key = None
+    ) -> PyTree:
+        return jax.jvp(lambda p: gradient(p, state, x, target, key)[1], (params,), (tangent,))[1]
+
+    return function
+
+
+def custom_vjp(net: Layer) -> Callable[..., tuple[PyTree, PyTree]]:
+    """``apply(params, state, x, key=None) -> (y, state)``, whose `jax.grad` is the hand-written backward.
+
+    For programs of one's own that call `jax.grad`. The state that comes out is data: it has no
+    derivative. Reverse mode only, as with every `jax.custom_vjp`; where forward mode is wanted, use
+    `net.forward`, which stays differentiable in both.
+    """
+
+    @jax.custom_vjp
+    def run(params: PyTree, state: PyTree, x: PyTree, key: Key) -> tuple[PyTree, PyTree]:
+        y, state, _ = net.forward(params, state, x, key)
+        return y, state
+
+    def forward(
+        params: PyTree, state: PyTree, x: PyTree, key: Key
+    ) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, PyTree]]:
+        y, state, cache = net.forward(params, state, x, key)
+        return (y, state), (params, cache)
+
+    def backward(
+        kept: tuple[PyTree, PyTree], cotangents: tuple[PyTree, PyTree]
+    ) -> tuple[PyTree, None, PyTree, None]:
+        params, cache = kept
+        dy, _ = cotangents  # the next state is data
+        dparams, dx = net.backward(params, cache, dy)
+        return dparams, None, dx, None
+
+    run.defvjp(forward, backward)
+
+    def apply(params: PyTree, state: PyTree, x: PyTree, key: Key = None) -> tuple[PyTree, PyTree]:
+        return run(params, state, x, key)
+
+    return apply

@@ -1,0 +1,173 @@
+"""The contract: a network is a value, and its backward pass is one of its fields.
+
+A `Layer` is a named tuple of pure functions over explicit trees:
+
+    init(key, x)                    -> (params, state)     x: arrays or ShapeDtypeStructs
+    forward(params, state, x, key)  -> (y, state, cache)   the training pass
+    backward(params, cache, dy)     -> (dparams, dx)       written by hand
+    predict(params, state, x)       -> y                   the inference pass
+
+- There is no training flag: `forward` is always the training pass, `predict` never is.
+- `params` are trained, `state` is carried but not trained (running statistics), and `cache` is what
+  `forward` saves for `backward`.
+- `dparams` has exactly the tree, shapes and dtypes of `params`, `dx` those of `x`; `dx` is `None`
+  for integer inputs. `dy` may hold numpy arrays.
+- What `backward` needs that is no array (a shape, an axis) lies in the cache as a `Static` node,
+  which has no leaves, so that a cache crosses `jit`, `scan` and `vmap`.
+- `key` may be `None` for a network that draws nothing. A layer that does draw raises without one.
+- Nothing is hidden: no base class, no registry, no global mode. `jit`, `vmap`, `grad`, `scan` and
+  sharding apply to the functions as they are.
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+PyTree = Any
+Key = jax.Array | None
+
+
+class InitFunction(Protocol):
+    """Draws the parameters and the first state for inputs shaped like `x`."""
+
+    def __call__(self, key: Key, x: PyTree, /) -> tuple[PyTree, PyTree]: ...
+
+
+class ForwardFunction(Protocol):
+    """The training pass: the output, the next state, and what `backward` will need."""
+
+    def __call__(
+        self, params: PyTree, state: PyTree, x: PyTree, key: Key, /
+    ) -> tuple[PyTree, PyTree, PyTree]: ...
+
+
+class BackwardFunction(Protocol):
+    """The transpose of the forward pass's derivative, applied to dy = dL/dy."""
+
+    def __call__(self, params: PyTree, cache: PyTree, dy: PyTree, /) -> tuple[PyTree, PyTree]: ...
+
+
+class PredictFunction(Protocol):
+    """The inference pass."""
+
+    def __call__(self, params: PyTree, state: PyTree, x: PyTree, /) -> PyTree: ...
+
+
+class Layer(NamedTuple):
+    """A network, or a piece of one: five pure functions' worth of meaning in one value.
+
+    `parts` and `rebuild` make a container transparent: `parts` are its children by name, in order,
+    and `rebuild(parts)` is the same container around other children. A leaf has neither. With the
+    two, a whole network can be mapped (see `map_layers`) without any hook inside it.
+    """
+
+    name: str
+    init: InitFunction
+    forward: ForwardFunction
+    backward: BackwardFunction
+    predict: PredictFunction
+    parts: Mapping[str, "Layer"] = MappingProxyType({})
+    rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """A hashable value that travels in a cache without being an array: a pytree with no leaves."""
+
+    value: Hashable
+
+
+def no_params(key: Key, x: PyTree) -> tuple[()]:
+    """The `init` of a layer that has no parameters."""
+    del key, x  # nothing to draw, nothing to shape
+    return ()
+
+
+def pure(
+    name: str,
+    forward: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    backward: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]],
+    init: Callable[[Key, PyTree], PyTree] = no_params,
+    predict: Callable[[PyTree, PyTree], PyTree] | None = None,
+) -> Layer:
+    """Lift a fixed map of (params, x), with no state and no randomness, to a full `Layer`.
+
+    Args:
+      name: what summaries and unnamed children are called after, such as ``linear(512)``.
+      forward: ``forward(params, x) -> (y, cache)``.
+      backward: ``backward(params, cache, dy) -> (dparams, dx)``; its `dy` holds jax arrays.
+      init: ``init(key, x) -> params``; without it the layer has no parameters, `()`.
+      predict: ``predict(params, x) -> y``, where that is cheaper than `forward` without its cache.
+    """
+
+    def full_init(key: Key, x: PyTree) -> tuple[PyTree, PyTree]:
+        return init(key, x), ()
+
+    def full_forward(
+        params: PyTree, state: PyTree, x: PyTree, key: Key
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        del key  # a fixed map draws nothing
+        y, cache = forward(params, x)
+        return y, state, cache
+
+    def full_backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
+        return backward(params, cache, as_arrays(dy))
+
+    def full_predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+        del state  # a fixed map carries nothing
+        return forward(params, x)[0] if predict is None else predict(params, x)
+
+    return Layer(name, full_init, full_forward, full_backward, full_predict)
+
+
+def forward_pass(
+    layer: Layer, params: PyTree, state: PyTree, x: PyTree, key: Key = None
+) -> tuple[PyTree, PyTree, PyTree]:
+    """x -> (y, state, cache): the training pass of `layer`."""
+    return layer.forward(params, state, x, key)
+
+
+def backward_pass(layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> PyTree:
+    """dL/dy -> dL/dx. Under `jit`, the parameter gradients are not computed."""
+    return layer.backward(params, cache, dy)[1]
+
+
+def parameter_gradients(layer: Layer, params: PyTree, cache: PyTree, dy: PyTree) -> PyTree:
+    """dL/dy -> dL/dparams. Under `jit`, the input gradient of the first layer is not computed."""
+    return layer.backward(params, cache, dy)[0]
+
+
+def as_arrays(tree: PyTree) -> PyTree:
+    """The same tree with jax arrays for leaves: a cotangent may arrive as numpy."""
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def output_shape(layer: Layer, params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+    """Shapes and dtypes of ``layer.predict``'s output, found without running it."""
+    return jax.eval_shape(layer.predict, params, state, x)
+
+
+def map_layers(function: Callable[[str, Layer], Layer], layer: Layer, path: str = "") -> Layer:
+    """The same network with every leaf layer replaced by ``function(path, leaf)``.
+
+    Raises:
+      ValueError: a container has children but no `rebuild`, so it cannot be mapped.
+    """
+    if not layer.parts:
+        return function(path, layer)
+    if layer.rebuild is None:
+        raise ValueError(
+            f"{path or layer.name}: expected a container with `rebuild`, got one with the parts "
+            f"{list(layer.parts)} and none; give its Layer a `rebuild(parts)`"
+        )
+    parts = {
+        name: map_layers(function, part, f"{path}/{name}" if path else name)
+        for name, part in layer.parts.items()
+    }
+    return layer.rebuild(parts)

@@ -1,0 +1,70 @@
+"""The linear layer, y = x w + b."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fnn.dtypes import parameter_dtype
+from fnn.initializers import Initializer, he_normal, zeros
+from fnn.layer import Array, Key, Layer, pure
+from fnn.random import child_key
+
+
+class LinearParams(NamedTuple):
+    """What a linear layer learns; D inputs, F outputs."""
+
+    w: Array  # (D, F)
+    b: Array | None  # (F,), None without a bias
+
+
+class LinearCache(NamedTuple):
+    """What backward needs: the input, which the layer before usually holds anyway."""
+
+    x: Array  # (…, D)
+
+
+def linear(
+    features: int,
+    *,
+    bias: bool = True,
+    kernel_init: Initializer = he_normal,
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """A linear map of the last axis, with a bias.
+
+    Forward: ``y = x w + b``. Backward, with N all axes of x but the last taken as one:
+
+        dx = dy wᵀ      dw = Σ_n x_n dy_nᵀ = xᵀ dy      db = Σ_n dy_n
+
+    Shapes: x (…, D), w (D, features), b (features,), y (…, features). The parameters take the dtype
+    of x. Cache: x. Source: Rumelhart, Hinton, Williams (1986).
+
+    Raises:
+      ValueError: x has no axis, or another width than the one the parameters were made for.
+    """
+    if features < 1:
+        raise ValueError(f"linear: expected at least one feature, got {features}")
+
+    def init(key: Key, x: Array) -> LinearParams:
+        if x.ndim < 1:
+            raise ValueError(f"linear: expected x of shape (…, features), got {x.shape}")
+        dtype = parameter_dtype(x)
+        w = kernel_init(child_key(key, "w"), (x.shape[-1], features), dtype)
+        return LinearParams(w, bias_init(child_key(key, "b"), (features,), dtype) if bias else None)
+
+    def forward(params: LinearParams, x: Array) -> tuple[Array, LinearCache]:
+        inputs = params.w.shape[0]
+        if x.ndim < 1 or x.shape[-1] != inputs:
+            raise ValueError(f"linear: expected x of shape (…, {inputs}), got {x.shape}")
+        y = x @ params.w
+        if params.b is not None:
+            y = y + jnp.broadcast_to(params.b, y.shape)
+        return y, LinearCache(x)
+
+    def backward(params: LinearParams, cache: LinearCache, dy: Array) -> tuple[LinearParams, Array]:
+        x, dy_rows = cache.x, dy.reshape(-1, dy.shape[-1])
+        dw = x.reshape(-1, x.shape[-1]).T @ dy_rows
+        db = None if params.b is None else dy_rows.sum(axis=0)
+        return LinearParams(dw, db), dy @ params.w.T
+
+    return pure(f"linear({features})", forward, backward, init)

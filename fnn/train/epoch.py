@@ -1,0 +1,84 @@
+"""Many steps in one compiled call, over data that already lies on the device."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import Array, Layer
+from fnn.losses import Loss
+from fnn.optimizers import Optimizer
+from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.once import jit_once
+from fnn.train.state import TrainState
+from fnn.train.step import Batch, Gradient, Info, Metric, step_function
+
+
+def epoch(
+    net: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    batch_size: int,
+    steps: int | None = None,
+    gradient: Gradient = "hand",
+    metrics: Mapping[str, Metric] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
+    """``epoch(train_state, (x, target)) -> (train_state, infos)``: one scan over all batches.
+
+    The examples (x, target) are the whole training set; each step gathers the batch that
+    `batches.batch_indices` gives for its step number, so that the epochs are shuffled, every call
+    continues where the last one ended, and a run that is resumed sees the batches it would have seen.
+    The state that goes in is donated. After a step whose loss or gradient is not finite, no further
+    one is made: the state is the last good one, and `infos.finite` is False from there on.
+
+    Args:
+      net: the network.
+      loss: the loss of an example.
+      optimizer: see `fnn.optimizers`.
+      batch_size: examples a step.
+      steps: steps a call; None for one whole epoch, `len(x) // batch_size`.
+      gradient: as for `step`.
+      metrics: as for `step`.
+
+    Raises:
+      ValueError: no examples, or fewer than a batch.
+      RetraceError: on a call with other shapes or dtypes than the first one's.
+    """
+    advance = step_function(net, loss, optimizer, gradient=gradient, metrics=metrics)
+
+    def function(train_state: TrainState, examples: Batch) -> tuple[TrainState, Info]:
+        count = example_count(examples)
+        whole = steps_per_epoch(count, batch_size)
+
+        def body(carry: tuple[TrainState, Array], _: None) -> tuple[tuple[TrainState, Array], Info]:
+            train_state, alive = carry
+            indices = batch_indices(train_state.key, train_state.step, count, batch_size)
+            train_state, info = advance(train_state, take(examples, indices), alive)
+            return (train_state, info.finite), info
+
+        carry = (train_state, jnp.asarray(True))
+        (train_state, _), infos = jax.lax.scan(body, carry, None, length=steps or whole)
+        return train_state, infos
+
+    return jit_once("train.epoch", function, donate_argnums=0)
+
+
+def take(examples: Batch, indices: Array) -> Batch:
+    """The examples at `indices`."""
+    return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), examples)
+
+
+def example_count(examples: Batch) -> int:
+    """How many examples there are.
+
+    Raises:
+      ValueError: the leaves of x and target disagree about it.
+    """
+    counts = {leaf.shape[0] if leaf.ndim else -1 for leaf in jax.tree.leaves(examples)}
+    if len(counts) != 1 or -1 in counts:
+        raise ValueError(
+            "expected x and target with one entry an example, got shapes "
+            f"{[leaf.shape for leaf in jax.tree.leaves(examples)]}"
+        )
+    return counts.pop()

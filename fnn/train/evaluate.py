@@ -1,0 +1,60 @@
+"""The inference pass over a whole set of examples, in batches, compiled once."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.layer import Array, Layer, PyTree
+from fnn.losses import Loss
+from fnn.train.epoch import example_count, take
+from fnn.train.once import jit_once
+from fnn.train.step import Batch, Metric
+
+
+class Evaluation(NamedTuple):
+    """Means over all examples, and what the network said of each."""
+
+    loss: Array  # ()
+    metrics: dict[str, Array]  # () each
+    prediction: PyTree  # (N, …)
+
+
+def evaluate(
+    net: Layer, loss: Loss, *, batch_size: int, metrics: Mapping[str, Metric] | None = None
+) -> Callable[[PyTree, PyTree, Batch], Evaluation]:
+    """``evaluate(params, state, (x, target)) -> Evaluation``: `predict` on every example, once.
+
+    One scan over batches. The last batch is filled up by repeating the last example; what that adds is
+    cut off before the means are taken, so any number of examples is counted exactly.
+
+    Raises:
+      ValueError: no examples, or x and target that disagree about their number.
+      RetraceError: on a call with other shapes or dtypes than the first one's.
+    """
+    if batch_size < 1:
+        raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+
+    def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
+        count = example_count(examples)
+        if count < 1:
+            raise ValueError("expected at least one example to evaluate on, got none")
+        size = min(batch_size, count)
+        batches = -(-count // size)
+        indices = jnp.minimum(jnp.arange(batches * size, dtype=jnp.int32), count - 1)
+
+        def body(_: None, batch: Array) -> tuple[None, tuple[Array, dict[str, Array], PyTree]]:
+            x, target = take(examples, batch)
+            prediction = net.predict(params, state, x)
+            losses, _cache = loss.forward(prediction, target)
+            values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
+            return None, (losses, values, prediction)
+
+        _, collected = jax.lax.scan(body, None, indices.reshape(batches, size))
+        losses, values, prediction = jax.tree.map(
+            lambda a: a.reshape(batches * size, *a.shape[2:])[:count], collected
+        )
+        return Evaluation(losses.mean(), {name: v.mean() for name, v in values.items()}, prediction)
+
+    return jit_once("train.evaluate", function)

@@ -1,0 +1,39 @@
+"""What the next training step needs, and nothing else: one tree, one checkpoint."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.layer import Array, Layer, PyTree
+from fnn.optimizers import Optimizer
+from fnn.random import child_key
+
+
+class TrainState(NamedTuple):
+    """The whole state of a training run."""
+
+    params: PyTree
+    state: PyTree  # the network's: running statistics
+    optimizer: PyTree  # the optimizer's state
+    key: Array  # one key; the draws of step t come from fold_in(key, t)
+    step: Array  # (), int32: the steps made
+
+
+def init(net: Layer, optimizer: Optimizer, key: Array, x: PyTree) -> TrainState:
+    """The state before the first step, for inputs shaped like the batch `x`."""
+    params, state = net.init(child_key(key, "init"), x)
+    return TrainState(
+        params, state, optimizer.init(params), key, jnp.asarray(np.zeros((), np.int32))
+    )
+
+
+def step_key(train_state: TrainState) -> Array:
+    """The key that the next step draws with: a function of the run's key and the step count."""
+    return jax.random.fold_in(train_state.key, train_state.step)
+
+
+def copy(train_state: TrainState) -> TrainState:
+    """A copy in memory of its own, which outlives the donation of the original to a step."""
+    return jax.tree.map(jnp.copy, train_state)

@@ -1,0 +1,135 @@
+"""One training step: a pure function from a train state and a batch to the next train state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.gradient import Differentiated, auto_value_and_grad, value_and_grad
+from fnn.layer import Array, Layer, PyTree
+from fnn.losses import Loss
+from fnn.optimizers import Optimizer, apply_updates
+from fnn.train.once import jit_once
+from fnn.train.state import TrainState, step_key
+
+Gradient = Literal["hand", "auto", "both"]
+Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an example
+Batch = tuple[PyTree, Array]  # x, target
+
+
+class Info(NamedTuple):
+    """What a person wants to know of a step; all are scalars (of an epoch: one a step)."""
+
+    loss: Array  # the mean loss of the batch, before the step
+    metrics: dict[str, Array]  # the mean of each metric
+    gradient_norm: Array  # √Σ g² over all parameters
+    finite: Array  # bool: whether the step was made
+    distance: Array | None  # gradient="both": see `gradient_distance`
+
+
+def step(
+    net: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    gradient: Gradient = "hand",
+    metrics: Mapping[str, Metric] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
+    """``step(train_state, (x, target)) -> (train_state, info)``, compiled once.
+
+    The state that goes in is donated: its memory becomes that of the state that comes out. A step whose
+    loss or gradient is not finite is not made: the state comes back as it was, and `info.finite` says so.
+
+    Args:
+      net: the network.
+      loss: the loss of an example; the step descends its mean over the batch.
+      optimizer: see `fnn.optimizers`.
+      gradient: "hand" for the hand-written backward, "auto" for `jax.grad` of the same forward, "both"
+        to train with the first and report its distance from the second in `info.distance`.
+      metrics: functions of (prediction, target) that give a number an example.
+
+    Raises:
+      RetraceError: on a call with other shapes or dtypes than the first one's.
+    """
+    advance = step_function(net, loss, optimizer, gradient=gradient, metrics=metrics)
+
+    def function(train_state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
+        return advance(train_state, batch, True)
+
+    return jit_once("train.step", function, donate_argnums=0)
+
+
+def step_function(
+    net: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    gradient: Gradient = "hand",
+    metrics: Mapping[str, Metric] | None = None,
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Info]]:
+    """The step as a plain function, for `jit`, `scan` and `vmap` of one's own.
+
+    Its third argument says whether steps are still made: an epoch passes False after a step whose loss
+    was not finite, and the state then stays as it was.
+    """
+    if gradient not in ("hand", "auto", "both"):
+        raise ValueError(f"expected gradient 'hand', 'auto' or 'both', got {gradient!r}")
+    by_hand, by_autodiff = value_and_grad(net, loss), auto_value_and_grad(net, loss)
+    differentiate: Differentiated = by_autodiff if gradient == "auto" else by_hand
+
+    def advance(train_state: TrainState, batch: Batch, alive: Any) -> tuple[TrainState, Info]:
+        x, target = batch
+        arguments = (train_state.params, train_state.state, x, target, step_key(train_state))
+        (value, auxiliary), grads = differentiate(*arguments)
+        distance = (
+            gradient_distance(grads, by_autodiff(*arguments)[1]) if gradient == "both" else None
+        )
+        norm = global_norm(grads)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm) & alive
+        updates, optimizer_state = optimizer.update(
+            grads, train_state.optimizer, train_state.params
+        )
+        after = train_state._replace(
+            params=apply_updates(train_state.params, updates),
+            state=auxiliary.state,
+            optimizer=optimizer_state,
+            step=train_state.step + 1,
+        )
+        info = Info(
+            value,
+            {name: f(auxiliary.prediction, target).mean() for name, f in (metrics or {}).items()},
+            norm,
+            finite,
+            distance,
+        )
+        return select(finite, after, train_state), info
+
+    return advance
+
+
+def select(made: Array, after: TrainState, before: TrainState) -> TrainState:
+    """`after` where the step was made, else `before`; one scalar decides for every leaf."""
+    chosen = jax.tree.map(lambda new, old: jnp.where(made, new, old), after[:3], before[:3])
+    step = jnp.where(made, after.step, before.step)
+    return before._replace(params=chosen[0], state=chosen[1], optimizer=chosen[2], step=step)
+
+
+def global_norm(tree: PyTree) -> Array:
+    """√Σ x² over all leaves. A dot product, which is vectorized where a sum of squares is not."""
+    squares = [jnp.vdot(leaf, leaf).astype(jnp.float32) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(squares, jnp.zeros((), jnp.float32)))
+
+
+def gradient_distance(hand: PyTree, auto: PyTree) -> Array:
+    """The largest relative distance, over the leaves, between two derivations of one gradient.
+
+    For a leaf, ``‖hand - auto‖ / max(‖auto‖, ‖all of auto‖ / 1000)``: the floor keeps a leaf whose true
+    gradient is 0 (a bias before a batch norm) from dividing rounding by rounding.
+    """
+    floor = global_norm(auto) / 1000
+    distances = [
+        global_norm(h - a) / jnp.maximum(jnp.maximum(global_norm(a), floor), 1e-30)
+        for h, a in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True)
+    ]
+    return jnp.stack(distances).max() if distances else jnp.zeros((), jnp.float32)
