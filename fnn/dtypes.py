@@ -19,4 +19,4 @@ def parameter_dtype(x: jax.Array | jax.ShapeDtypeStruct) -> Any:
 
 def accumulation_dtype(dtype: Any) -> Any:
     """The dtype that sums over many elements are taken in: float32 for bfloat16 and float16."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)

@@ -23,8 +23,10 @@ def within(name: str, x: PyTree) -> Iterator[None]:
             yield
     except Exception as error:
         notes = getattr(error, "__notes__", [])
-        if notes and notes[-1].startswith(_NOTE):
-            notes[-1] = f"{_NOTE}{name}/{notes[-1].removeprefix(_NOTE)}"
+        for i, note in enumerate(notes):  # jax adds notes of its own, before or after ours
+            if note.startswith(_NOTE):
+                notes[i] = f"{_NOTE}{name}/{note.removeprefix(_NOTE)}"
+                break
         else:
             error.add_note(f"{_NOTE}{name}, given {describe(x)}")
         raise

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
 from fnn.tree import paths
 
@@ -116,11 +117,6 @@ def zeros_like(params: PyTree) -> PyTree:
 
     def leaf(p: Any) -> Array:
         # Made by NumPy: jnp.zeros would compile a program for every shape.
-        return jnp.asarray(np.zeros(p.shape, moment_dtype(p)))
+        return jnp.asarray(np.zeros(p.shape, accumulation_dtype(p.dtype)))
 
     return jax.tree.map(leaf, params)
-
-
-def moment_dtype(p: Any) -> Any:
-    """The dtype of the moments of parameter `p`: its own, but at least float32."""
-    return jnp.promote_types(p.dtype, jnp.float32)

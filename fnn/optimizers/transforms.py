@@ -13,7 +13,6 @@ from fnn.optimizers.optimizer import (
     current_hyper,
     first_step,
     initial_hyper,
-    moment_dtype,
     zeros_like,
 )
 
@@ -119,7 +118,7 @@ def scale_by_moments(
 
         mean = jax.tree.map(lambda g, m: blend(now["b1"], m, g), grads, state.mean)
         square = jax.tree.map(
-            lambda g, v: blend(now["b2"], v, jnp.square(g.astype(moment_dtype(g)))),
+            lambda g, v: blend(now["b2"], v, jnp.square(g.astype(v.dtype))),
             grads,
             state.square,
         )

@@ -124,10 +124,10 @@ def global_norm(tree: PyTree) -> Array:
 def gradient_distance(hand: PyTree, auto: PyTree) -> Array:
     """The largest relative distance, over the leaves, between two derivations of one gradient.
 
-    For a leaf, ``‖hand - auto‖ / max(‖auto‖, ‖all of auto‖ / 1000)``: the floor keeps a leaf whose true
+    For a leaf, ``‖hand - auto‖ / max(‖auto‖, ‖all of auto‖ / 100)``: the floor keeps a leaf whose true
     gradient is 0 (a bias before a batch norm) from dividing rounding by rounding.
     """
-    floor = global_norm(auto) / 1000
+    floor = global_norm(auto) / 100
     distances = [
         global_norm(h - a) / jnp.maximum(jnp.maximum(global_norm(a), floor), 1e-30)
         for h, a in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True)

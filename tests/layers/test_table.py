@@ -1,0 +1,197 @@
+"""Every property of the contract, over every layer."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import LAYER_FUNCTIONS, LAYERS, LayerRow
+
+from fnn import check, layers
+from fnn.layer import Layer, PyTree
+from fnn.tree import paths
+
+
+@pytest.fixture(params=LAYERS.values(), ids=LAYERS)
+def row(request: pytest.FixtureRequest) -> LayerRow:
+    return request.param
+
+
+def inputs(row: LayerRow, rng: np.random.Generator, dtype=jnp.float32) -> jax.Array:
+    return jnp.asarray(rng.normal(size=row.shape), dtype)
+
+
+def started(row: LayerRow, x: jax.Array, key: jax.Array) -> tuple[Layer, PyTree, PyTree]:
+    """The layer with parameters that are not at a special point such as zero biases."""
+    layer = row.build()
+    params, state = layer.init(key, x)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    moved = [
+        p + 0.3 * jax.random.normal(k, p.shape, p.dtype) for p, k in zip(leaves, keys, strict=False)
+    ]
+    return layer, jax.tree.unflatten(tree, moved), state
+
+
+def signature(tree: PyTree) -> list[tuple[str, tuple[int, ...], str]]:
+    return [(path, leaf.shape, str(leaf.dtype)) for path, leaf in paths(tree)]
+
+
+def cotangent(y: PyTree, rng: np.random.Generator) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), y)
+
+
+def relative(a: PyTree, b: PyTree) -> float:
+    """The largest relative norm of a leaf's difference."""
+    worst = 0.0
+    for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
+        worst = max(worst, np.linalg.norm(p - q) / max(np.linalg.norm(q), 1e-3))
+    return worst
+
+
+def test_every_public_layer_is_in_the_table():
+    public = {f for name, f in vars(layers).items() if inspect.isfunction(f)}
+    assert public - {layers.convolution_output_size} == LAYER_FUNCTIONS
+    # The builders of the rows name the functions; a function without a row is a hole.
+    used = " ".join(inspect.getsource(r.build) for r in LAYERS.values()) + str(
+        {r.build for r in LAYERS.values()}
+    )
+    assert not [f.__name__ for f in LAYER_FUNCTIONS if f.__name__ not in used]
+
+
+@pytest.mark.parametrize("function", sorted(LAYER_FUNCTIONS, key=lambda f: f.__name__))
+def test_docstring_gives_both_formulas(function):
+    text = inspect.getdoc(function)
+    for word in ("Forward", "Backward", "Shapes", "Cache"):
+        assert word in text
+
+
+def test_backward_is_proved_in_float64(row, rng, key):
+    layer, params, state = started(row, inputs(row, rng), key)
+    check.layer(layer, inputs(row, rng), params=params, state=state, key=key).raise_if_failed()
+
+
+def test_backward_equals_autodiff_in_float32(row, rng, key):
+    x = inputs(row, rng)
+    layer, params, state = started(row, x, key)
+    y, _, cache = layer.forward(params, state, x, key)
+    dy = cotangent(y, rng)
+    _, pull = jax.vjp(lambda p, x: layer.forward(p, state, x, key)[0], params, x)
+    assert relative(layer.backward(params, cache, dy), pull(dy)) <= row.f32_tolerance
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=str)
+def test_gradients_have_the_trees_shapes_and_dtypes_of_what_they_belong_to(row, rng, key, dtype):
+    x = inputs(row, rng, dtype)
+    layer = row.build()
+    params, state = layer.init(key, x)
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(params))
+    y, new_state, cache = layer.forward(params, state, x, key)
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(y))
+    assert signature(new_state) == signature(state)
+    dparams, dx = layer.backward(params, cache, cotangent(y, rng))
+    assert signature(dparams) == signature(params)
+    assert jax.tree.structure(dparams) == jax.tree.structure(params)
+    assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
+
+
+def test_predict_has_the_shape_of_forward(row, rng, key):
+    x = inputs(row, rng)
+    layer, params, state = started(row, x, key)
+    y, state, _ = layer.forward(params, state, x, key)
+    assert signature(layer.predict(params, state, x)) == signature(y)
+
+
+def test_cache_crosses_jit_and_numpy_cotangents_are_welcome(row, rng, key):
+    x = inputs(row, rng)
+    layer, params, state = started(row, x, key)
+    y, _, cache = layer.forward(params, state, x, key)
+    y_jit, _, cache_jit = jax.jit(layer.forward)(params, state, x, key)
+    dy = jax.tree.map(np.asarray, cotangent(y, rng))
+    expected = layer.backward(params, cache, dy)
+    got = jax.jit(layer.backward)(params, cache_jit, dy)
+    assert relative(y_jit, y) <= 1e-5
+    assert relative(got, expected) <= 1e-5
+
+
+def test_runs_in_scan_and_vmap_as_outside(row, rng, key):
+    xs = jnp.stack([inputs(row, rng) for _ in range(3)])
+    layer, params, state = started(row, xs[0], key)
+
+    def gradients(x, key):
+        y, _, cache = layer.forward(params, state, x, key)
+        return y, layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
+
+    keys = jax.random.split(key, 3)
+    one_by_one = [gradients(x, k) for x, k in zip(xs, keys, strict=True)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
+    scanned = jax.lax.scan(lambda _, xk: (None, gradients(*xk)), None, (xs, keys))[1]
+    assert relative(scanned, expected) <= 1e-5
+    assert relative(jax.vmap(gradients)(xs, keys), expected) <= 1e-5
+
+
+def test_second_call_does_not_trace_again(row, rng, key):
+    x = inputs(row, rng)
+    layer, params, state = started(row, x, key)
+    traces = []
+
+    @jax.jit
+    def gradients(params, state, x, key):
+        traces.append(1)
+        y, state, cache = layer.forward(params, state, x, key)
+        return state, layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
+
+    for _ in range(3):
+        state, (params, x) = gradients(params, state, x, key)
+    assert len(traces) == 1
+
+
+def test_forward_mode_reaches_second_order(row, rng, key):
+    """The jvp of the hand-written gradient is that of autodiff's: Hessian-vector products."""
+    x = inputs(row, rng)
+    layer, params, state = started(row, x, key)
+    tangent = (cotangent(params, rng), cotangent(x, rng))
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), (params, x))
+        tangent = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tangent)
+
+        def by_hand(params, x):
+            y, _, cache = layer.forward(params, state, x, key)
+            return layer.backward(params, cache, y)
+
+        def by_autodiff(params, x):
+            def energy(params, x):
+                y = layer.forward(params, state, x, key)[0]
+                return sum(0.5 * (leaf * leaf).sum() for leaf in jax.tree.leaves(y))
+
+            return jax.grad(energy, (0, 1))(params, x)
+
+        hand = jax.jvp(by_hand, wide, tangent)[1]
+        auto = jax.jvp(by_autodiff, wide, tangent)[1]
+        assert relative(hand, auto) <= 1e-9
+
+
+@pytest.mark.parametrize("batch", [1, 0])
+def test_small_batches(row, rng, key, batch):
+    x = inputs(row, rng)[:batch]
+    layer, params, state = started(row, inputs(row, rng), key)
+    if batch == 0 and row.refuses_empty_batch:
+        with pytest.raises(ValueError, match="expected elements"):
+            layer.forward(params, state, x, key)
+        return
+    y, _, cache = layer.forward(params, state, x, key)
+    dparams, dx = layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
+    assert dx.shape == x.shape
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, dparams, dx)))
+    if batch == 0:
+        assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(dparams))
+
+
+def test_a_nan_does_not_disappear(row, rng, key):
+    x = jnp.full_like(inputs(row, rng), jnp.nan)
+    layer, params, state = started(row, inputs(row, rng), key)
+    y, _, _ = layer.forward(params, state, x, key)
+    # Dropout may drop a NaN; it may not drop all of them.
+    assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(y))

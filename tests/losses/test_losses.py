@@ -1,0 +1,159 @@
+"""Losses: every property over the table, closed forms, and targets that make no sense."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import LOSS_FUNCTIONS, LOSSES, LossRow
+
+from fnn import check, losses
+
+
+@pytest.fixture(params=LOSSES.values(), ids=LOSSES)
+def row(request: pytest.FixtureRequest) -> LossRow:
+    return request.param
+
+
+def prediction(row: LossRow, rng: np.random.Generator, dtype=jnp.float32) -> jax.Array:
+    return jnp.asarray(rng.normal(size=row.shape), dtype)
+
+
+def test_every_public_loss_is_in_the_table():
+    assert {f for f in vars(losses).values() if inspect.isfunction(f)} == LOSS_FUNCTIONS
+    assert {name.partition(",")[0].partition(" ")[0] for name in LOSSES} == {
+        f.__name__ for f in LOSS_FUNCTIONS
+    }
+
+
+def test_backward_is_proved_in_float64(row, rng):
+    check.loss(row.build(), prediction(row, rng), row.target(rng)).raise_if_failed()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=str)
+def test_one_loss_an_example_and_the_gradient_in_the_predictions_dtype(row, rng, dtype):
+    loss = row.build()
+    values, cache = loss.forward(prediction(row, rng, dtype), row.target(rng))
+    assert values.shape == (row.shape[:-1] if "entropy" in loss.name else row.shape[:1])
+    gradient = loss.backward(cache, np.ones(values.shape, np.float32))
+    assert (gradient.shape, gradient.dtype) == (row.shape, dtype)
+
+
+def test_batches_of_one_and_none(row, rng):
+    loss = row.build()
+    for size in (1, 0):
+        values, cache = loss.forward(prediction(row, rng)[:size], row.target(rng)[:size])
+        assert values.shape[0] == size
+        assert loss.backward(cache, jnp.ones_like(values)).shape == (size, *row.shape[1:])
+
+
+class TestSoftmaxCrossEntropy:
+    loss = losses.softmax_cross_entropy()
+
+    def test_naive_formula(self, rng):
+        logits = rng.normal(size=(5, 4))
+        target = rng.uniform(size=(5, 4))
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        expected = -(target * np.log(p)).sum(axis=1)
+        got, _ = self.loss.forward(jnp.asarray(logits, jnp.float32), target.astype(np.float32))
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+    def test_labels_and_one_hot_agree(self, rng):
+        logits = jnp.asarray(rng.normal(size=(5, 4)), jnp.float32)
+        labels = rng.integers(0, 4, 5)
+        a, cache_a = self.loss.forward(logits, labels)
+        b, cache_b = self.loss.forward(logits, np.eye(4, dtype=np.float32)[labels])
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+        g = jnp.asarray(rng.normal(size=5), jnp.float32)
+        np.testing.assert_allclose(
+            self.loss.backward(cache_a, g), self.loss.backward(cache_b, g), atol=1e-7
+        )
+
+    def test_unnormalized_targets_scale_the_softmax(self, rng):
+        """The lecture note's y - p would forget that p sums to 0.8."""
+        logits = jnp.asarray(rng.normal(size=(1, 3)), jnp.float32)
+        p = np.asarray([[0.5, 0.2, 0.1]], np.float32)
+        _, cache = self.loss.forward(logits, p)
+        got = self.loss.backward(cache, jnp.asarray([2.0]))
+        np.testing.assert_allclose(got, 2 * (0.8 * jax.nn.softmax(logits) - p), rtol=1e-5)
+
+    def test_logits_that_break_the_composed_form(self):
+        """-log(softmax(z)) at (200, 0, -200) is infinite with a NaN gradient; this is exact."""
+        logits = jnp.asarray([[200.0, 0.0, -200.0]])
+        value, cache = self.loss.forward(logits, np.asarray([2]))
+        np.testing.assert_allclose(value, 400)
+        np.testing.assert_allclose(self.loss.backward(cache, jnp.ones(1)), [[1, 0, -1]], atol=1e-7)
+
+    @pytest.mark.parametrize("dense", [False, True])
+    def test_an_impossible_class_is_safe_in_both_modes(self, dense):
+        logits = jnp.asarray([[0.0, 1.0, -jnp.inf]])
+        target = np.asarray([[1.0, 0.0, 0.0]], np.float32) if dense else np.asarray([0])
+
+        def total(z):
+            return self.loss.forward(z, target)[0].sum()
+
+        value, cache = self.loss.forward(logits, target)
+        e = np.exp(1)
+        np.testing.assert_allclose(value, np.log(1 + e), rtol=1e-6)
+        expected = [[1 / (1 + e) - 1, e / (1 + e), 0]]
+        by_hand = self.loss.backward(cache, jnp.ones(1))
+        np.testing.assert_allclose(by_hand, expected, rtol=1e-5)
+        np.testing.assert_allclose(jax.grad(total)(logits), expected, rtol=1e-5)
+        np.testing.assert_allclose(jax.jacfwd(total)(logits), expected, rtol=1e-5)
+
+    def test_impossible_label_costs_infinity(self):
+        value, _ = self.loss.forward(jnp.asarray([[0.0, -jnp.inf]]), np.asarray([1]))
+        assert value[0] == np.inf
+
+    @pytest.mark.parametrize("label", [-1, 3, 100])
+    def test_labels_out_of_range_raise_and_in_jit_poison_only_their_example(self, label):
+        logits = jnp.zeros((4, 3))
+        labels = np.asarray([0, 2, label, 1])
+        with pytest.raises(ValueError, match=rf"labels in \[0, 3\), got {label} at example \(2,\)"):
+            self.loss.forward(logits, labels)
+
+        @jax.jit
+        def run(logits, labels):
+            value, cache = self.loss.forward(logits, labels)
+            return value, self.loss.backward(cache, jnp.ones(4))
+
+        value, gradient = run(logits, labels)
+        np.testing.assert_array_equal(np.isnan(value), [False, False, True, False])
+        np.testing.assert_array_equal(np.isnan(gradient).all(axis=1), [False, False, True, False])
+        assert np.isnan(gradient).sum() == 3
+
+    @pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
+    def test_probabilities_that_make_no_sense_raise(self, value):
+        target = np.full((2, 3), 1 / 3, np.float32)
+        target[1, 2] = value
+        with pytest.raises(ValueError, match=r"finite probabilities >= 0.*example \(1,\)"):
+            self.loss.forward(jnp.zeros((2, 3)), target)
+
+    def test_shapes_and_dtypes_that_do_not_fit(self):
+        with pytest.raises(ValueError, match=r"integer targets of shape \(2,\).*got \(3,\)"):
+            self.loss.forward(jnp.zeros((2, 3)), np.zeros(3, np.int32))
+        with pytest.raises(ValueError, match=r"floating targets of shape \(2, 3\)"):
+            self.loss.forward(jnp.zeros((2, 3)), np.zeros((2, 4), np.float32))
+        with pytest.raises(ValueError, match="integer or floating targets, got bool"):
+            self.loss.forward(jnp.zeros((2, 3)), np.zeros(2, bool))
+
+
+class TestSquaredError:
+    def test_closed_forms(self):
+        prediction, target = jnp.asarray([[1.0, 3.0]]), np.asarray([[0.0, 1.0]], np.float32)
+        for reduction, value, gradient in (
+            ("sum", 5.0, [[2, 4]]), ("half", 2.5, [[1, 2]]), ("mean", 2.5, [[1, 2]]),
+        ):  # fmt: skip
+            loss = losses.squared_error(reduction)
+            got, cache = loss.forward(prediction, target)
+            np.testing.assert_allclose(got, [value])
+            np.testing.assert_allclose(loss.backward(cache, jnp.ones(1)), gradient)
+
+    def test_bad_input(self):
+        with pytest.raises(ValueError, match="'sum', 'half' or 'mean', got 'total'"):
+            losses.squared_error("total")
+        with pytest.raises(ValueError, match=r"prediction's shape \(2, 1\), got \(2,\)"):
+            losses.squared_error().forward(jnp.zeros((2, 1)), np.zeros(2, np.float32))
+        with pytest.raises(ValueError, match="floating target, got int32"):
+            losses.squared_error().forward(jnp.zeros((2, 1)), np.zeros((2, 1), np.int32))

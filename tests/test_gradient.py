@@ -1,0 +1,96 @@
+"""Gradients of whole networks: by hand, by autodiff, and through jax's own transforms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import chain, custom_vjp, hvp, layers, losses, residual, value_and_grad
+from fnn.gradient import auto_value_and_grad, mean_loss
+
+
+@pytest.fixture
+def problem(rng, key):
+    net = chain(
+        conv=layers.convolution(4, 3),
+        norm=layers.batch_norm(),
+        act=layers.tanh(),
+        pool=layers.max_pool(2),
+        flat=layers.flatten(),
+        block=residual(chain(layers.linear(16), layers.dropout(0.2))),
+        logits=layers.linear(3),
+    )
+    x = jnp.asarray(rng.normal(size=(6, 4, 4, 2)), jnp.float32)
+    labels = rng.integers(0, 3, 6)
+    return net, losses.softmax_cross_entropy(), *net.init(key, x), x, labels
+
+
+def close(a, b, rtol=1e-5):
+    for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        scale = max(np.abs(np.asarray(q)).max(), 1e-3)
+        np.testing.assert_allclose(p, q, rtol=0, atol=rtol * scale)
+
+
+def test_value_and_gradient_are_autodiffs(problem, key):
+    net, loss, params, state, x, labels = problem
+    hand = jax.jit(value_and_grad(net, loss))(params, state, x, labels, key)
+    auto = jax.jit(auto_value_and_grad(net, loss))(params, state, x, labels, key)
+    close(hand, auto)
+
+
+def test_no_autodiff_is_involved(problem, key, monkeypatch):
+    net, loss, params, state, x, labels = problem
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("autodiff was called")
+
+    for name in ("grad", "vjp", "jvp", "value_and_grad", "linearize"):
+        monkeypatch.setattr(jax, name, forbidden)
+    value_and_grad(net, loss)(params, state, x, labels, key)
+    with pytest.raises(AssertionError, match="autodiff was called"):
+        auto_value_and_grad(net, loss)(params, state, x, labels, key)
+
+
+def test_hessian_vector_product_is_autodiffs(problem, key, rng):
+    net, loss, params, state, x, labels = problem
+    tangent = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), params)
+    got = hvp(net, loss)(params, state, x, labels, tangent, key)
+
+    def gradient(params):
+        return jax.grad(mean_loss(net, loss), has_aux=True)(params, state, x, labels, key)[0]
+
+    close(got, jax.jvp(gradient, (params,), (tangent,))[1], rtol=1e-4)
+
+
+def test_custom_vjp_uses_the_hand_written_backward(problem, key):
+    net, _, params, state, x, _ = problem
+    apply = custom_vjp(net)
+
+    def energy(apply):
+        return lambda params, x: (apply(params, state, x, key)[0] ** 2).sum()
+
+    got = jax.jit(jax.grad(energy(apply), (0, 1)))(params, x)
+    expected = jax.grad(energy(lambda *a: net.forward(*a)[:2]), (0, 1))(params, x)
+    close(got, expected)
+    close(apply(params, state, x, key), net.forward(params, state, x, key)[:2])
+    broken = net._replace(backward=lambda p, c, dy: (jax.tree.map(jnp.zeros_like, p), x))
+    zero = jax.grad(energy(custom_vjp(broken)))(params, x)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(zero))
+
+
+def test_hessian_through_custom_vjp(problem, key):
+    """Forward over reverse works, since the backward is plain jax."""
+    net = chain(act=layers.tanh())
+    apply = custom_vjp(net)
+    x = jnp.asarray([0.3, -0.7])
+    got = jax.hessian(lambda x: (apply({"act": ()}, {"act": ()}, x)[0] ** 2).sum())(x)
+    expected = jax.hessian(lambda x: (jnp.tanh(x) ** 2).sum())(x)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_an_empty_batch_is_refused(problem, key):
+    net, loss, params, state, x, labels = problem
+    dense = chain(layers.flatten(), layers.linear(3))
+    params, state = dense.init(key, x)
+    with pytest.raises(ValueError, match="at least one example"):
+        value_and_grad(dense, loss)(params, state, x[:0], labels[:0])
