@@ -98,7 +98,7 @@ def initial_hyper(**given: float | Array | Schedule) -> Hyper:
 
 
 def current_hyper(
-    hyper: Mapping[str, Array], steps: Array, **given: float | Array | Schedule
+    hyper: Mapping[str, Array], steps: Any, **given: float | Array | Schedule
 ) -> Hyper:
     """All hyperparameters after `steps` steps: those of the state, and the schedules' values."""
     return {
@@ -110,6 +110,16 @@ def current_hyper(
 def first_step() -> Array:
     """The number of steps made before the first one."""
     return jnp.asarray(np.zeros((), np.int32))
+
+
+def first_step_if_scheduled(*given: float | Array | Schedule) -> Array | None:
+    """The step count before the first step, where one of the hyperparameters depends on it."""
+    return first_step() if any(callable(value) for value in given) else None
+
+
+def next_step(steps: Array | None) -> Array | None:
+    """The count after one more step."""
+    return None if steps is None else steps + 1
 
 
 def zeros_like(params: PyTree) -> PyTree:

@@ -12,22 +12,24 @@ from fnn.optimizers.optimizer import (
     Schedule,
     current_hyper,
     first_step,
+    first_step_if_scheduled,
     initial_hyper,
+    next_step,
     zeros_like,
 )
 
 
 class ScaleState(NamedTuple):
-    """The steps made, and the rate if it is a number."""
+    """The rate if it is a number, or else the steps made, which the schedule asks for."""
 
-    steps: Array  # (), int32, made so far
+    steps: Array | None  # (), int32, made so far; None without a schedule
     hyper: Hyper  # rate
 
 
 class TraceState(NamedTuple):
     """A decaying sum of the gradients."""
 
-    steps: Array  # (), int32, made so far
+    steps: Array | None  # (), int32, made so far; None without a schedule
     hyper: Hyper  # decay
     trace: PyTree  # as params, at least float32
 
@@ -46,13 +48,13 @@ def descend(rate: float | Array | Schedule) -> Optimizer:
 
     def init(params: PyTree) -> ScaleState:
         del params  # the rate is one for all
-        return ScaleState(first_step(), initial_hyper(rate=rate))
+        return ScaleState(first_step_if_scheduled(rate), initial_hyper(rate=rate))
 
     def update(grads: PyTree, state: ScaleState, params: PyTree) -> tuple[PyTree, ScaleState]:
         del params  # the step depends on the gradient alone
         now = current_hyper(state.hyper, state.steps, rate=rate)
         updates = jax.tree.map(lambda g: -now["rate"].astype(g.dtype) * g, grads)
-        return updates, ScaleState(state.steps + 1, state.hyper)
+        return updates, ScaleState(next_step(state.steps), state.hyper)
 
     return Optimizer(init, update)
 
@@ -64,7 +66,9 @@ def trace(decay: float | Array | Schedule, *, nesterov: bool = False) -> Optimiz
     """
 
     def init(params: PyTree) -> TraceState:
-        return TraceState(first_step(), initial_hyper(decay=decay), zeros_like(params))
+        return TraceState(
+            first_step_if_scheduled(decay), initial_hyper(decay=decay), zeros_like(params)
+        )
 
     def update(grads: PyTree, state: TraceState, params: PyTree) -> tuple[PyTree, TraceState]:
         del params  # the step depends on the gradients alone
@@ -75,7 +79,7 @@ def trace(decay: float | Array | Schedule, *, nesterov: bool = False) -> Optimiz
 
         sums = jax.tree.map(accumulate, grads, state.trace)
         updates = jax.tree.map(accumulate, grads, sums) if nesterov else sums
-        return updates, TraceState(state.steps + 1, state.hyper, sums)
+        return updates, TraceState(next_step(state.steps), state.hyper, sums)
 
     return Optimizer(init, update)
 

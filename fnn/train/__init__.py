@@ -16,3 +16,7 @@ from fnn.train.state import init as init
 from fnn.train.step import Info as Info
 from fnn.train.step import step as step
 from fnn.train.step import step_function as step_function
+from fnn.train.weights import Weights as Weights
+from fnn.train.weights import load_weights as load_weights
+from fnn.train.weights import read_metadata as read_metadata
+from fnn.train.weights import save_weights as save_weights

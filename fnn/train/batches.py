@@ -24,8 +24,10 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     """How many whole batches `count` examples make; what is left over differs from epoch to epoch.
 
     Raises:
-      ValueError: there is no example, or not even one batch of them.
+      ValueError: there is no example, or not even one batch of them; or more than 2³¹ - 1.
     """
+    if count > 0x7FFFFFFF:
+        raise ValueError(f"expected at most 2³¹ - 1 examples, got {count}")
     if count < 1:
         raise ValueError(f"expected at least one example, got {count}")
     if not 1 <= batch_size <= count:
@@ -40,7 +42,8 @@ def batch_indices(key: Array, step: Array, count: int, batch_size: int) -> Array
     one. The same key and step give the same batch.
     """
     steps = steps_per_epoch(count, batch_size)
-    epoch, position = step // steps, step % steps
+    epoch = step // steps
+    position = step - epoch * steps
     index = position * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
     words = jax.random.key_data(key).reshape(-1)
     return permute(words, epoch.astype(jnp.uint32), index.astype(jnp.uint32), count)
@@ -53,16 +56,20 @@ def permute(words: Array, number: Array, index: Array, count: int) -> Array:
     lands inside, which keeps it a permutation. With side² < count + 2√count + 1 that is rare.
     """
     side = max(math.isqrt(max(count - 1, 0)) + 1, _LEAST_SIDE)
-    seeds = [
-        _mix(words[0] ^ _mix(words[-1] ^ _mix(number + _u32(i * 0x9E3779B9))))
-        for i in range(_ROUNDS)
-    ]
+    rounds = jnp.arange(_ROUNDS, dtype=jnp.uint32) * _u32(0x9E3779B9)
+    seeds = _mix(words[0] ^ _mix(words[-1] ^ _mix(number + rounds)))
     width = _u32(side)
 
+    def below_width(hashed: Array) -> Array:
+        """The upper half of the hash, scaled: a division in its place could not be vectorized."""
+        return ((hashed >> 16) * width) >> 16
+
     def encrypt(value: Array) -> Array:
-        a, b = value // width, value % width
-        for seed in seeds:
-            a, b = b, (a + _mix(b ^ seed) % width) % width
+        a = value // width
+        b = value - a * width
+        for i in range(_ROUNDS):
+            total = a + below_width(_mix(b ^ seeds[i]))
+            a, b = b, jnp.where(total < width, total, total - width)
         return a * width + b
 
     def outside(value: Array) -> Array:

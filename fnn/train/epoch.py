@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 
 from fnn.layer import Array, Layer
 from fnn.losses import Loss
@@ -29,8 +28,9 @@ def epoch(
     The examples (x, target) are the whole training set; each step gathers the batch that
     `batches.batch_indices` gives for its step number, so that the epochs are shuffled, every call
     continues where the last one ended, and a run that is resumed sees the batches it would have seen.
-    The state that goes in is donated. After a step whose loss or gradient is not finite, no further
-    one is made: the state is the last good one, and `infos.finite` is False from there on.
+    The state that goes in is donated. A step whose loss or gradient is not finite is not made, so that
+    the next one is the same step again, on the same batch, and not made either: the state that comes
+    out is the last good one, and `infos.finite` is False from there on.
 
     Args:
       net: the network.
@@ -51,15 +51,17 @@ def epoch(
         count = example_count(examples)
         whole = steps_per_epoch(count, batch_size)
 
-        def body(carry: tuple[TrainState, Array], _: None) -> tuple[tuple[TrainState, Array], Info]:
-            train_state, alive = carry
+        def body(train_state: TrainState, _: None) -> tuple[TrainState, Info]:
             indices = batch_indices(train_state.key, train_state.step, count, batch_size)
-            train_state, info = advance(train_state, take(examples, indices), alive)
-            return (train_state, info.finite), info
+            return advance(train_state, take(examples, indices))
 
-        carry = (train_state, jnp.asarray(True))
-        (train_state, _), infos = jax.lax.scan(body, carry, None, length=steps or whole)
-        return train_state, infos
+        length = steps or whole
+        if length == 1:
+            # Without a loop: in the body of one, the convolutions that autodiff writes (gradient="auto"
+            # and "both") take a path of XLA:CPU that is many times slower, even for a single round.
+            train_state, info = body(train_state, None)
+            return train_state, jax.tree.map(lambda leaf: leaf[None], info)
+        return jax.lax.scan(body, train_state, None, length=length)
 
     return jit_once("train.epoch", function, donate_argnums=0)
 

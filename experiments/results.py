@@ -1,0 +1,111 @@
+"""What a run leaves: its settings, its numbers, its pictures, and the words for the terminal."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import fnn
+from experiments.networks import Classifier, weights_file
+from experiments.record import Record
+from fnn.check.report import table
+from fnn.data import Dataset
+from fnn.diagnostics import first_layer_filters, plots
+from fnn.train import confusion_matrix
+
+PICTURES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
+
+
+def begin(out: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings, and take away what an earlier run left there but for its weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (*PICTURES, "result.json"):
+        (out / name).unlink(missing_ok=True)
+    versions = {"fnn": fnn.__version__, "jax": jax.__version__, "python": platform.python_version()}
+    device = jax.devices()[0]
+    machine = {"device": device.device_kind, "devices": jax.device_count(), "cores": os.cpu_count()}
+    write_json(out / "config.json", {**settings, "versions": versions, "machine": machine})
+
+
+def end(out: Path, record: Record, steps: int, seconds: float, finished: bool) -> None:
+    """Write the numbers that the run ended with, after so many good steps."""
+    held_out = record.held_out
+    result = {
+        "finished": finished,
+        "steps": steps,
+        "training_seconds": seconds,
+        "images_per_second": record.images_per_second,
+        "test_accuracy": float(held_out.accuracy[-1]) if finished else None,
+        "largest_gradient_distance": record.largest_distance,
+    }
+    write_json(out / "result.json", result)
+
+
+def speed(record: Record, seconds: float) -> str:
+    """How long the training took, and how far the two derivations were apart if both were made."""
+    text = (
+        f"{seconds:.1f} s of training, {record.first_call:.1f} s of them the first call with its "
+        "compilation"
+    )
+    if record.images_per_second is not None:
+        text += f"; {record.images_per_second:,.0f} images/s after it"
+    if record.largest_distance is not None:
+        text += (
+            f"\nlargest relative distance between the gradients by hand and by jax.grad, over all "
+            f"steps and parameters: {record.largest_distance:.1e}"
+        )
+    return text
+
+
+def draw_training(out: Path, record: Record, classifier: Classifier) -> None:
+    """The curves and the first layer's filters."""
+    plots.save(plots.curves(record.training, record.held_out), out / "curves.png")
+    shape = classifier.centre.mean.shape
+    images = first_layer_filters(classifier.net, classifier.params, shape)
+    title = f"first-layer filters of the {classifier.model}"
+    plots.save(plots.filters(images, title), out / "filters.png")
+
+
+def tested(out: Path, record: Record, dataset: Dataset) -> str:
+    """Draw the mistakes and the confusions of the last evaluation; these in words, too."""
+    assert record.last is not None
+    evaluation = record.last.evaluation
+    assert evaluation is not None
+    images, target, classes = dataset.test.x[..., 0], dataset.test.y, dataset.classes
+    probabilities = np.asarray(jax.nn.softmax(evaluation.prediction))
+    counts = confusion_matrix(probabilities.argmax(axis=1), target, len(classes))
+    plots.save(plots.mistakes(images, target, probabilities, classes), out / "mistakes.png")
+    plots.save(plots.confusion(counts, classes), out / "confusion.png")
+    # Long names stand before the rows alone, and their numbers above the columns.
+    long = max(map(len, classes)) > 3
+    rows = [f"{i} {name}" if long else name for i, name in enumerate(classes)]
+    head = [str(i) for i in range(len(classes))] if long else list(classes)
+    lines = [
+        [name, *(str(count) if count else "·" for count in row)]
+        for name, row in zip(rows, counts, strict=True)
+    ]
+    right = int(np.trace(counts))
+    return "\n".join(
+        [
+            f"test accuracy {right / len(target):.2%}: {right:,} of {len(target):,} images",
+            "",
+            *table(["true \\ predicted", *head], lines),
+        ]
+    )
+
+
+def left(out: Path) -> str:
+    """The files of the run, and what to do with them."""
+    names = [weights_file(out).name, "log.jsonl", "config.json", "result.json", *PICTURES]
+    found = [name for name in names if (out / name).exists()]
+    return f"{out}: {', '.join(found)}\nnext: python -m experiments.classify {out} --sample 5"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Indented, with paths as text."""
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

@@ -1,0 +1,181 @@
+"""Whole training steps and epochs against raw JAX (`experiments.reference`), timed in turn.
+
+    python -m experiments.workloads [--only W1 W2 W4] [--seconds 20]
+
+W1: MLP 784-512-512-10, batch 128. W2: convnet conv32-conv32-pool-conv64-conv64-pool-128-10 with
+BatchNorm and ReLU, 28x28x1, batch 128. W4: MLP 64-32-10 on scikit-learn's digits, batch 32, a whole
+epoch with shuffling and feeding. Raw JAX is `jax.value_and_grad` and the same Adam in one jit, called
+step by step as its users do; "donated" is the same with `donate_argnums`. Ratios are fnn / raw JAX,
+the median and quartiles over rounds; memory is temp + arguments + outputs - aliased.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import reference
+from experiments.timing import in_turn, ratio, step_memory
+from fnn import losses, models, optimizers, train
+from fnn.layer import Layer
+
+LOSS = losses.softmax_cross_entropy()
+
+
+def main() -> None:
+    """Print the table of the workloads."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=["W1", "W2", "W4"], choices=["W1", "W2", "W4"])
+    parser.add_argument("--seconds", type=float, default=20, help="timing, for each comparison")
+    arguments = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; ratio: median [quartiles]")
+    for name in arguments.only:
+        {"W1": w1, "W2": w2, "W4": w4}[name](arguments.seconds)
+
+
+def w1(seconds: float) -> None:
+    """The MLP: dense matrix products, where there is nothing to win."""
+    rng = np.random.default_rng(0)
+    x, labels = fake_images(rng, (128, 784))
+    params = reference.mlp_params((784, 512, 512, 10), rng)
+    compare_steps(
+        "W1", models.mlp((512, 512), 10), reference.mlp_loss, params, [], x, labels, seconds
+    )
+
+
+def w2(seconds: float) -> None:
+    """The convnet: convolutions, pooling and batch norm, step by step and ten steps a call."""
+    rng = np.random.default_rng(0)
+    x, labels = fake_images(rng, (128, 28, 28, 1))
+    params, stats = reference.convnet_params(rng)
+    net = models.convnet(10)
+    compare_steps("W2", net, reference.convnet_loss, params, stats, x, labels, seconds)
+    count, batch = 1024, 128
+    examples = fake_images(rng, (count, 28, 28, 1))
+    compare_epochs(
+        "W2", net, reference.convnet_loss, params, stats, examples, batch, max(seconds, 40)
+    )
+
+
+def w4(seconds: float) -> None:
+    """The small MLP: dispatch and feeding are all there is."""
+    from sklearn.datasets import load_digits
+
+    x, labels = load_digits(return_X_y=True)
+    examples = (jnp.asarray(x / 16, jnp.float32), jnp.asarray(labels, jnp.int32))
+    params = reference.mlp_params((64, 32, 10), np.random.default_rng(0))
+    compare_epochs(
+        "W4", models.mlp((32,), 10), reference.mlp_loss, params, [], examples, 32, seconds
+    )
+
+
+def fake_images(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Random images and labels: a step takes as long on any numbers."""
+    x = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    return x, jnp.asarray(rng.integers(0, 10, shape[0]), jnp.int32)
+
+
+def raw_step(loss: Callable[..., Any], params: Any, stats: Any, donate: bool) -> Callable[..., Any]:
+    """Raw JAX's step on a batch, with its own copy of the state."""
+    step = jax.jit(reference.make_step(loss), donate_argnums=(0, 1, 2) if donate else ())
+    state = jax.tree.map(jnp.copy, (params, stats, reference.adam_init(params)))
+
+    def run(x: jax.Array, labels: jax.Array) -> jax.Array:
+        nonlocal state
+        *new, value = step(*state, x, labels)
+        state = tuple(new)
+        return value
+
+    return run
+
+
+def compare_steps(
+    name: str,
+    net: Layer,
+    loss: Callable[..., Any],
+    params: Any,
+    stats: Any,
+    x: jax.Array,
+    labels: jax.Array,
+    seconds: float,
+) -> None:
+    """One step a call, blocked: time and memory."""
+    optimizer = optimizers.adam(1e-3)
+    step = train.step(net, LOSS, optimizer)
+    start = train.init(net, optimizer, jax.random.key(0), x)
+    ours = step.lower(start, (x, labels)).compile()  # type: ignore[attr-defined]  # it is a jit
+    raw = jax.jit(reference.make_step(loss)).lower(
+        params, stats, reference.adam_init(params), x, labels
+    )
+    train_state = train.copy(start)
+
+    def ours_once() -> Any:
+        nonlocal train_state
+        train_state, info = ours(train_state, (x, labels))
+        return info
+
+    plain, donated = (raw_step(loss, params, stats, donate) for donate in (False, True))
+    taken = in_turn(
+        {"raw": lambda: plain(x, labels), "donated": lambda: donated(x, labels), "fnn": ours_once},
+        seconds=seconds,
+    )
+    bytes_ours, bytes_raw = step_memory(ours), step_memory(raw.compile())
+    print(f"{name} step       raw JAX {np.median(taken['raw']) * 1e3:8.2f} ms")
+    print(f"{name} step       fnn / raw JAX          {ratio(taken['fnn'], taken['raw'])}")
+    print(f"{name} step       fnn / raw JAX donated  {ratio(taken['fnn'], taken['donated'])}")
+    print(
+        f"{name} memory     fnn / raw JAX          {bytes_ours / bytes_raw:6.2f} "
+        f"({bytes_ours / 1e6:.1f} / {bytes_raw / 1e6:.1f} MB)",
+        flush=True,
+    )
+
+
+def compare_epochs(
+    name: str,
+    net: Layer,
+    loss: Callable[..., Any],
+    params: Any,
+    stats: Any,
+    examples: tuple[jax.Array, jax.Array],
+    batch: int,
+    seconds: float,
+) -> None:
+    """A shuffled epoch: one compiled call against a loop over steps fed from NumPy."""
+    optimizer = optimizers.adam(1e-3)
+    epoch = train.epoch(net, LOSS, optimizer, batch_size=batch)
+    train_state = train.init(net, optimizer, jax.random.key(0), examples[0][:batch])
+    host_x, host_labels = np.asarray(examples[0]), np.asarray(examples[1])
+    rng = np.random.default_rng(0)
+
+    def ours_once() -> Any:
+        nonlocal train_state
+        train_state, infos = epoch(train_state, examples)
+        return infos.loss
+
+    def loop(step: Callable[..., Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            order = rng.permutation(len(host_x))
+            for i in range(len(host_x) // batch):
+                rows = order[i * batch : (i + 1) * batch]
+                value = step(host_x[rows], host_labels[rows])
+            return value
+
+        return run
+
+    plain, donated = (raw_step(loss, params, stats, donate) for donate in (False, True))
+    taken = in_turn(
+        {"raw": loop(plain), "donated": loop(donated), "fnn": ours_once}, seconds=seconds
+    )
+    print(f"{name} epoch      raw JAX {np.median(taken['raw']) * 1e3:8.2f} ms")
+    print(f"{name} epoch      fnn / raw JAX          {ratio(taken['fnn'], taken['raw'])}")
+    print(
+        f"{name} epoch      fnn / raw JAX donated  {ratio(taken['fnn'], taken['donated'])}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

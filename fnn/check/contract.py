@@ -1,0 +1,153 @@
+"""What the contract says of a backward pass besides its numbers.
+
+- `structure`: dparams has exactly the tree, shapes and dtypes of params, dx those of x, and is None
+  for integers; in float64, and, without running anything, in the dtypes that were given.
+- `linearity`: backward(2 dy) = 2 backward(dy), and backward(0) = 0.
+- `eager`: outside of `jit`, with a cotangent of NumPy arrays, backward gives what it gives inside.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn.check.compare import compare_arrays, floor_of, norm, ratio
+from fnn.check.precision import dtype_of, exact, is_real, standard_flags
+from fnn.check.report import Row, worst_of
+from fnn.check.trial import (
+    Gradient,
+    Subject,
+    Trial,
+    Vector,
+    as_vector,
+    hand_leaves,
+    point,
+    real_leaves,
+    run_backward,
+)
+from fnn.layer import PyTree
+from fnn.tree import paths
+
+_ABSENT = "nothing"
+
+
+def structure(trial: Trial) -> tuple[Row, ...]:
+    """Trees, shapes and dtypes in float64: one row a leaf, and one for each leaf too many."""
+    subject = trial.subject
+    return _structure_rows(subject, trial.hand[0], "in float64")
+
+
+def given_structure(subject: Subject) -> tuple[Row, ...]:
+    """The same in the dtypes that the subject has, found by `jax.eval_shape`, which runs nothing."""
+
+    def backward(*arguments: PyTree) -> Gradient:
+        y, _, cache = subject.forward(*arguments)
+        return Gradient(*subject.backward(arguments[0], cache, y))
+
+    with standard_flags():
+        gradient = jax.eval_shape(backward, *point(subject))
+    return _structure_rows(subject, gradient, "in the dtypes given")
+
+
+def linearity(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
+    """Whether the gradient is linear in dy, on the normal probe and at zero: one row a leaf."""
+    subject, dy = trial.subject, trial.probes[0].dy
+    zero, twice = (
+        _backward(trial, jax.tree.map(lambda leaf, s=scale: s * leaf, dy)) for scale in (0.0, 2.0)
+    )
+    once = hand_leaves(subject, trial.hand[0])
+    doubled = [None if leaf is None else 2 * leaf for leaf in once]
+    nothing = [None if leaf is None else np.zeros_like(leaf) for leaf in once]
+    dy_twice = 2 * as_vector(dy)
+    double_rows = _compare("linearity", trial, twice, doubled, dy_twice, tolerance, "2 · normal")
+    zero_rows = _compare("linearity", trial, zero, nothing, dy_twice, tolerance, "zero")
+    return tuple(worst_of(pair) for pair in zip(double_rows, zero_rows, strict=True))
+
+
+def eager(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
+    """The backward pass outside of `jit`, on NumPy arrays as `jax.custom_vjp` passes them."""
+    subject, probe = trial.subject, trial.probes[0]
+    with exact():
+        try:
+            outside = Gradient(*subject.backward(subject.params, trial.cache, probe.dy))
+        except Exception as error:
+            error.add_note(
+                f"{subject.name}: its backward was called outside of jit, with dy in NumPy arrays; "
+                "`fnn.layer.as_arrays(dy)` makes jax arrays of them"
+            )
+            raise
+    by_hand = hand_leaves(subject, outside)
+    compiled = hand_leaves(subject, trial.hand[0])
+    return _compare(
+        "eager", trial, by_hand, compiled, as_vector(probe.dy), tolerance, "NumPy's normal"
+    )
+
+
+def _backward(trial: Trial, dy: PyTree) -> list[Vector | None]:
+    subject = trial.subject
+    with exact():
+        gradient = Gradient(*run_backward(subject.backward, subject.params, trial.cache, dy))
+    return hand_leaves(subject, gradient)
+
+
+def _compare(
+    method: str,
+    trial: Trial,
+    hand: list[Vector | None],
+    reference: list[Vector | None],
+    dy: Vector,
+    tolerance: float,
+    probe: str,
+) -> tuple[Row, ...]:
+    gain = max((ratio(norm(leaf), norm(dy)) for leaf in reference if leaf is not None), default=0.0)
+    return tuple(
+        compare_arrays(
+            method,
+            path,
+            by_hand,
+            expected,
+            floor=floor_of(dy, gain),
+            tolerance=tolerance,
+            probe=probe,
+        )
+        for (path, _), by_hand, expected in zip(
+            real_leaves(trial.subject), hand, reference, strict=True
+        )
+        if by_hand is not None and expected is not None
+    )
+
+
+def _structure_rows(subject: Subject, gradient: Gradient, where: str) -> tuple[Row, ...]:
+    expected = {
+        path: _describe(leaf) if is_real(leaf) or path.startswith("params") else _ABSENT
+        for path, leaf in paths(Gradient(subject.params, subject.x))
+    }
+    found = {path: _describe(leaf) for path, leaf in paths(gradient)}
+    rows = [
+        _row(path, found.get(path, _ABSENT), expected.get(path, _ABSENT), where)
+        for path in (*expected, *(path for path in found if path not in expected))
+    ]
+    trees: tuple[Any, Any] = jax.tree.structure(gradient.params), jax.tree.structure(subject.params)
+    if all(row.ok for row in rows) and trees[0] != trees[1]:
+        rows.append(_row("params", str(trees[0]), str(trees[1]), where))
+    return tuple(rows)
+
+
+def _row(path: str, found: str, expected: str, where: str) -> Row:
+    same = found == expected
+    return Row(
+        method="structure",
+        path=path,
+        relative=0.0 if same else float("inf"),
+        absolute=0.0 if same else float("inf"),
+        element=None,
+        hand=found,
+        reference=expected,
+        tolerance=0.0,
+        verdict="ok" if same else "wrong",
+        predicate=f"tree, shape and dtype of the gradient are those of {path}, {where}",
+    )
+
+
+def _describe(leaf: Any) -> str:
+    return f"{dtype_of(leaf)}[{','.join(map(str, np.shape(leaf)))}]"

@@ -1,0 +1,67 @@
+"""The hand-written backward against reverse mode: `jax.vjp` of the same forward pass.
+
+The reference runs outside of `jit`, one operation at a time. An optimized program may compute one
+value twice, rounded differently; the gradient of a maximum asks which element *equals* it, and
+loses those that then differ in the last place. Under `jit` on a CPU in float64, max pooling behind a
+batch norm so gets gradients that are wrong by more than their own size.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.check.compare import compare_arrays, floor_of, norm, ratio
+from fnn.check.precision import exact
+from fnn.check.report import Row, worst_of
+from fnn.check.trial import Subject, Trial, as_vector, hand_leaves, real_leaves, split
+from fnn.layer import PyTree
+
+
+def reverse_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
+    """Every element of every leaf's gradient, on every probe: one row a leaf, its worst probe."""
+    subject = trial.subject
+    reference = _vjp(subject, [probe.dy for probe in trial.probes])
+    dys = [as_vector(probe.dy) for probe in trial.probes]
+    gain = max(
+        (
+            ratio(norm(leaf), norm(dy))
+            for leaves, dy in zip(reference, dys, strict=True)
+            for leaf in leaves
+            if norm(dy) > 0
+        ),
+        default=0.0,
+    )
+    hand = [hand_leaves(subject, gradient) for gradient in trial.hand]
+    rows = []
+    for i, (path, _) in enumerate(real_leaves(subject)):
+        compared = [
+            compare_arrays(
+                "reverse mode",
+                path,
+                by_hand,
+                auto[i],
+                floor=floor_of(dy, gain),
+                tolerance=tolerance,
+                probe=probe.name,
+            )
+            for probe, dy, auto, leaves in zip(trial.probes, dys, reference, hand, strict=True)
+            if (by_hand := leaves[i]) is not None
+        ]
+        if compared:
+            rows.append(worst_of(compared))
+    return tuple(rows)
+
+
+def _vjp(subject: Subject, dys: list[PyTree]) -> list[list[np.ndarray]]:
+    """For each dy, the gradients of the real leaves of (params, x) by `jax.vjp`."""
+    real, merge = split(subject.params, subject.x)
+
+    def output(real: list[jax.Array]) -> PyTree:
+        params, x = merge(real)
+        return subject.forward(params, subject.state, x, subject.key)[0]
+
+    with exact():
+        _, pull_back = jax.vjp(output, real)
+        return [
+            [np.asarray(leaf) for leaf in pull_back(jax.tree.map(jnp.asarray, dy))[0]] for dy in dys
+        ]

@@ -1,0 +1,159 @@
+"""What a network is made of: each leaf layer's shape, size and cost, found without running it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from fnn.check.report import table
+from fnn.diagnostics.flops import flops_by_call
+from fnn.layer import Key, Layer, PyTree, map_layers
+
+_FORWARD, _BACKWARD = "fnn forward of ", "fnn backward of "
+_FACTORS = ("", "k", "M", "G", "T", "P")
+
+
+class SummaryRow(NamedTuple):
+    """One leaf layer in a training pass and its backward pass."""
+
+    path: str  # block_1/conv_1
+    name: str  # the layer's, such as linear(10)
+    output: str  # the shape of y, such as 128×28×28×32, and its dtype if that is not float32
+    parameters: int  # elements
+    state: int  # elements
+    forward: int  # operations
+    backward: int  # operations
+
+
+class Summary(NamedTuple):
+    """A row a leaf layer, in the order in which they are called; `str()` of it is a table."""
+
+    rows: tuple[SummaryRow, ...]
+    containers: SummaryRow  # what is computed between the leaves, such as the sum of a residual
+    total: SummaryRow
+
+    def __str__(self) -> str:
+        between = (self.containers,) if self.containers.forward or self.containers.backward else ()
+        lines = [_cells(row) for row in (*self.rows, *between, self.total)]
+        head = ["layer", "kind", "output", "parameters", "state", "forward FLOPs", "backward FLOPs"]
+        names, rule, *body, total = table(head, lines, left=3)
+        return "\n".join([names, rule, *body, rule, total])
+
+
+class _Record(NamedTuple):
+    """What a leaf was called with, as seen while tracing."""
+
+    name: str
+    params: PyTree
+    state: PyTree
+    y: PyTree
+
+
+def summary(net: Layer, x: PyTree) -> Summary:
+    """Shapes, sizes and operations of every leaf layer of `net` for a batch shaped like `x`.
+
+    Forward is the training pass. Backward gives the gradients of all parameters; the gradient of the
+    network's own input, which no training step needs, is not counted, and neither are the loss and the
+    optimizer. What is done twice (in a scan, or again in backward) counts twice. How operations are
+    counted: see `fnn.diagnostics.flops`.
+
+    Args:
+      net: the network.
+      x: its input: arrays or ShapeDtypeStructs. Nothing is computed with their values.
+    """
+    key = jax.random.key(0)
+    records: dict[str, _Record] = {}
+    marked = map_layers(lambda path, leaf: _marked(path, leaf, records), net)
+
+    def differentiate(params: PyTree, state: PyTree, x: PyTree, key: Key) -> PyTree:
+        y, next_state, cache = marked.forward(params, state, x, key)
+        dparams, _ = marked.backward(params, cache, y)  # the cotangent has the shapes of y
+        return y, next_state, dparams
+
+    params, state = jax.eval_shape(net.init, key, x)
+    y, _, _ = jax.eval_shape(net.forward, params, state, x, key)
+    program = jax.make_jaxpr(differentiate)(params, state, x, key)
+    forward_program = jax.make_jaxpr(marked.forward)(params, state, x, key)
+    names = frozenset(mark + path for path in records for mark in (_FORWARD, _BACKWARD))
+    flops, between = flops_by_call(program, names), flops_by_call(forward_program, names)[""]
+    rows = tuple(
+        SummaryRow(
+            path or "(network)",
+            record.name,
+            _shapes(record.y),
+            _elements(record.params),
+            _elements(record.state),
+            flops[_FORWARD + path],
+            flops[_BACKWARD + path],
+        )
+        for path, record in records.items()
+    )
+    containers = SummaryRow("(between)", net.name, "", 0, 0, between, flops[""] - between)
+    total = SummaryRow(
+        "total",
+        net.name,
+        _shapes(y),
+        _elements(params),
+        _elements(state),
+        sum(row.forward for row in (*rows, containers)),
+        sum(row.backward for row in (*rows, containers)),
+    )
+    return Summary(rows, containers, total)
+
+
+def _marked(path: str, leaf: Layer, records: dict[str, _Record]) -> Layer:
+    """The leaf with its two passes as calls of jitted functions that are named after its path."""
+
+    def forward(
+        params: PyTree, state: PyTree, x: PyTree, key: Key
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        result = _call(_FORWARD + path, leaf.forward, params, state, x, key)
+        records.setdefault(path, _Record(leaf.name, params, state, result[0]))
+        return result
+
+    def backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
+        return _call(_BACKWARD + path, leaf.backward, params, cache, dy)
+
+    return leaf._replace(forward=forward, backward=backward)
+
+
+def _call(name: str, function: Callable[..., Any], *args: PyTree) -> Any:
+    def named(*args: PyTree) -> Any:
+        return function(*args)
+
+    named.__name__ = name
+    return jax.jit(named)(*args)
+
+
+def _cells(row: SummaryRow) -> list[str]:
+    return [
+        row.path,
+        row.name,
+        row.output,
+        f"{row.parameters:,}",
+        f"{row.state:,}",
+        _flops(row.forward),
+        _flops(row.backward),
+    ]
+
+
+def _flops(count: int) -> str:
+    """Three digits and a factor, such as ``1.85 G``."""
+    power = 0
+    while count / 1000**power >= 999.5 and power < len(_FACTORS) - 1:
+        power += 1
+    digits = f"{count / 1000**power:#.3g}".rstrip(".")
+    return f"{digits} {_FACTORS[power]}" if power else str(count)
+
+
+def _shapes(tree: PyTree) -> str:
+    def leaf(x: Any) -> str:
+        shape = "×".join(map(str, x.shape)) or "scalar"
+        return shape if x.dtype == "float32" else f"{shape} {x.dtype}"
+
+    return ", ".join(map(leaf, jax.tree.leaves(tree)))
+
+
+def _elements(tree: PyTree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

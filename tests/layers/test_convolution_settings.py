@@ -1,0 +1,102 @@
+"""The sizes that settings of a convolution give, and what is said about bad ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import layers
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "dilation", "outputs"),
+    [
+        (32, 5, 1, 0, 1, 28),
+        (227, 11, 4, 0, 1, 55),
+        (7, 3, 1, 0, 1, 5),
+        (7, 3, 2, 0, 1, 3),
+        (7, 3, 3, 0, 1, 2),  # (7 - 3) / 3 + 1 = 2.33: rounded down, the last pixel is not read
+        (7, 3, 3, 1, 1, 3),
+        (5, 3, 2, 1, 1, 3),
+        (10, 4, 3, "SAME", 1, 4),
+        (10, 4, 3, "VALID", 1, 3),
+        (10, 3, 1, (0, 2), 2, 8),
+    ],
+)
+def test_output_size(size, window, stride, padding, dilation, outputs):
+    assert (
+        layers.convolution_output_size(size, window, stride, padding, dilation=dilation) == outputs
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: layers.convolution(0, 3), "at least one feature"),
+        (lambda: layers.convolution(6, 3, groups=4), "features=6 and groups=4"),
+        (lambda: layers.convolution(6, 3, groups=0), "one group"),
+        (lambda: layers.convolution(6, 0), "a window of one or two ints, each at least 1, got 0"),
+        (lambda: layers.convolution(6, (3, 3, 3)), r"a window .* got \(3, 3, 3\)"),
+        (lambda: layers.convolution(6, 3.0), r"a window .* got 3\.0"),
+        (lambda: layers.convolution(6, 3, stride=0), "a stride of one or two ints"),
+        (lambda: layers.convolution(6, 3, dilation=(1, 0)), "a dilation of one or two ints"),
+        (lambda: layers.convolution(6, 3, padding="same"), "expected padding .* got 'same'"),
+        (lambda: layers.convolution(6, 3, padding=-1), "expected padding .* got -1"),
+        (lambda: layers.convolution(6, 3, padding=(1, 1)), r"expected padding .* got \(1, 1\)"),
+        (
+            lambda: layers.convolution(6, 3, padding=((1, 1), (0, -1))),
+            r"none below 0, got \(\(1, 1\), \(0, -1\)\)",
+        ),
+        (lambda: layers.convolution_output_size(4, 5), "at least 5 pixels .* got 4"),
+        (lambda: layers.convolution_output_size(4, 2, 0), "a window and a stride"),
+        (lambda: layers.convolution_output_size(4, 2, padding=(-1, 0)), "none below 0"),
+    ],
+)
+def test_bad_settings(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (layers.convolution(4, 3), (5, 5, 3), r"\(N, H, W, C\), got \(5, 5, 3\)"),
+        (layers.convolution(4, 3, groups=2), (1, 5, 5, 3), "multiple of groups=2, got 3 channels"),
+        (
+            layers.convolution(4, 3, padding="VALID"),
+            (1, 5, 2, 3),
+            r"at least 3 pixels for a window of 3 .* got 2 and padding \(0, 0\)",
+        ),
+        (
+            layers.convolution(4, 3, padding="VALID", dilation=3),
+            (1, 6, 9, 3),
+            "at least 7 pixels for a window of 3 with dilation 3, got 6",
+        ),
+    ],
+)
+def test_bad_images_are_refused_at_the_start(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        layer.init(jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 5, 5, 4), r"expected x of shape \(N, H, W, 3\), got \(1, 5, 5, 4\)"),
+        ((5, 5, 3), r"expected x of shape \(N, H, W, 3\), got \(5, 5, 3\)"),
+        ((1, 2, 5, 3), "at least 3 pixels"),
+    ],
+)
+def test_bad_images_are_refused_later(shape, message):
+    layer = layers.convolution(4, 3, padding="VALID")
+    params, _ = layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 5, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=message):
+        layer.forward(params, (), jnp.zeros(shape), None)
+    with pytest.raises(ValueError, match=message):
+        layer.predict(params, (), jnp.zeros(shape))
+
+
+def test_integer_images_are_refused():
+    layer = layers.convolution(4, 3)
+    with pytest.raises(TypeError, match="floating dtype, got uint8"):
+        layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 5, 5, 3), np.uint8))

@@ -1,0 +1,181 @@
+"""Max pooling against `lax.reduce_window`, its ties, and its hard inputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import layers
+
+# name: (x shape, window, settings)
+CASES = {
+    "2x2": ((3, 6, 8, 4), 2, {}),
+    "remainder": ((3, 7, 5, 4), 2, {}),
+    "rectangular": ((2, 6, 9, 3), (2, 3), {}),
+    "1x1": ((2, 4, 5, 3), 1, {}),
+    "the whole image": ((2, 4, 5, 3), (4, 5), {}),
+    "overlapping": ((2, 7, 8, 3), 3, {"stride": 2}),
+    "stride 1": ((2, 6, 5, 3), 3, {"stride": 1}),
+    "stride over the window": ((2, 9, 10, 3), 2, {"stride": (3, 4)}),
+    "stride of the window on one axis": ((2, 9, 10, 3), (2, 4), {"stride": (2, 3)}),
+    "same": ((2, 7, 6, 3), 2, {"padding": "SAME"}),
+    "same, overlapping": ((2, 7, 6, 3), 3, {"stride": 2, "padding": "SAME"}),
+    "same, stride 1": ((2, 6, 5, 3), 3, {"stride": 1, "padding": "SAME"}),
+    "int padding": ((2, 6, 5, 3), 3, {"stride": 2, "padding": 1}),
+    "explicit padding": ((2, 6, 5, 3), 3, {"stride": 2, "padding": ((2, 0), (1, 2))}),
+    "one pixel": ((2, 1, 1, 3), 3, {"stride": 1, "padding": 2}),
+}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def both(value):
+    return (value, value) if isinstance(value, int) else value
+
+
+def reference(x, window, settings):
+    padding = settings.get("padding", "VALID")
+    if isinstance(padding, int):
+        padding = ((padding, padding), (padding, padding))
+    if not isinstance(padding, str):
+        padding = ((0, 0), *padding, (0, 0))
+    stride = both(settings.get("stride", window))
+    return jax.lax.reduce_window(
+        x, -np.inf, jax.lax.max, (1, *both(window), 1), (1, *stride, 1), padding
+    )
+
+
+def run(layer, x):
+    params, state = layer.init(None, x)
+    assert (params, state) == ((), ())
+    y, _, cache = layer.forward((), (), x, None)
+    return y, cache
+
+
+def primal(layer):
+    return lambda x: layer.forward((), (), x, None)[0]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@cases
+def test_values_and_gradient_of_reduce_window(case, ties, rng):
+    """With ties too: small integers make most windows have several largest pixels."""
+    shape, window, settings = case
+    layer = layers.max_pool(window, **settings)
+    with jax.enable_x64(True):
+        drawn = rng.integers(0, 3, size=shape) if ties else rng.normal(size=shape)
+        x = jnp.asarray(drawn, jnp.float64)
+        y, cache = run(layer, x)
+        expected, pull = jax.vjp(lambda x: reference(x, window, settings), x)
+        dy = jnp.asarray(rng.normal(size=y.shape))
+        dx = layer.backward((), cache, dy)[1]
+        np.testing.assert_array_equal(y, expected)
+        # Where windows overlap, the order of a sum may differ.
+        np.testing.assert_allclose(dx, pull(dy)[0], rtol=1e-14, atol=1e-14)
+
+
+@cases
+def test_both_modes_of_autodiff_agree_at_ties(case, rng):
+    shape, window, settings = case
+    layer = layers.max_pool(window, **settings)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.integers(0, 2, size=shape), jnp.float64)
+        y, cache = run(layer, x)
+        dy, tangent = jnp.asarray(rng.normal(size=y.shape)), jnp.asarray(rng.normal(size=shape))
+        dx = layer.backward((), cache, dy)[1]
+        _, pull = jax.vjp(primal(layer), x)
+        _, dy_forward = jax.jvp(primal(layer), (x,), (tangent,))
+        np.testing.assert_allclose(dx, pull(dy)[0], rtol=1e-14, atol=1e-14)
+        np.testing.assert_allclose((dy_forward * dy).sum(), (tangent * dx).sum(), rtol=1e-10)
+
+
+def test_the_first_of_equals_is_taken():
+    layer = layers.max_pool(2)
+    x = jnp.asarray([[1.0, 5.0], [5.0, 5.0]])[None, :, :, None]
+    y, cache = run(layer, x)
+    dx = layer.backward((), cache, jnp.full((1, 1, 1, 1), 3.0))[1]
+    assert y.item() == 5
+    np.testing.assert_array_equal(dx[0, :, :, 0], [[0, 3], [0, 0]])
+    assert cache.place.item() == 1
+
+
+def test_a_nan_goes_through_and_takes_the_gradient():
+    layer = layers.max_pool(2)
+    x = jnp.asarray([[1.0, jnp.nan], [jnp.nan, jnp.inf]])[None, :, :, None]
+    y, cache = run(layer, x)
+    dx = layer.backward((), cache, jnp.ones((1, 1, 1, 1)))[1]
+    _, pull = jax.vjp(primal(layer), x)
+    assert np.isnan(y.item())
+    np.testing.assert_array_equal(dx[0, :, :, 0], [[0, 1], [0, 0]])
+    np.testing.assert_array_equal(pull(jnp.ones((1, 1, 1, 1)))[0], dx)
+
+
+@pytest.mark.parametrize("padding", ["SAME", 2, ((2, 0), (1, 2))])
+def test_padding_is_never_taken_though_all_pixels_are_minus_infinity(padding, rng):
+    layer = layers.max_pool(3, stride=2, padding=padding)
+    x = jnp.full((2, 6, 5, 3), -jnp.inf)
+    y, cache = run(layer, x)
+    dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+    dx = layer.backward((), cache, dy)[1]
+    _, pull = jax.vjp(primal(layer), x)
+    np.testing.assert_array_equal(y, -np.inf)
+    np.testing.assert_allclose(dx.sum(), dy.sum(), rtol=1e-5)
+    np.testing.assert_allclose(dx, pull(dy)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("window", "dtype"), [(2, jnp.uint8), ((15, 17), jnp.uint8), (16, jnp.int32)]
+)
+def test_cache_is_one_byte_an_output_where_that_suffices(window, dtype, rng):
+    x = jnp.asarray(rng.normal(size=(1, 34, 34, 1)), jnp.float32)
+    y, cache = run(layers.max_pool(window), x)
+    leaves = jax.tree.leaves(cache)
+    assert [(leaf.dtype, leaf.shape) for leaf in leaves] == [(dtype, y.shape)]
+
+
+def test_last_place_of_the_largest_window_that_a_byte_can_hold():
+    """Place 254 is a pixel like any other; 255 is that of none, which the stride of 9 asks for."""
+    layer = layers.max_pool((15, 17), stride=9)
+    x = jnp.arange(24.0 * 26).reshape(1, 24, 26, 1)
+    y, cache = run(layer, x)
+    assert set(np.asarray(cache.place).ravel()) == {254}
+    dx = layer.backward((), cache, jnp.ones_like(y))[1]
+    rows, columns = np.nonzero(np.asarray(dx)[0, :, :, 0])
+    assert sorted(zip(rows, columns, strict=True)) == [(14, 16), (14, 25), (23, 16), (23, 25)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
+def test_low_precision(dtype, rng):
+    layer = layers.max_pool(3, stride=2)
+    x = jnp.asarray(rng.normal(size=(2, 7, 7, 3)), dtype)
+    y, cache = run(layer, x)
+    np.testing.assert_array_equal(y, reference(x, 3, {"stride": 2}))
+    assert layer.backward((), cache, y)[1].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: layers.max_pool(0), "a window of one or two ints, each at least 1, got 0"),
+        (lambda: layers.max_pool(2, stride=0), "a stride of one or two ints"),
+        (lambda: layers.max_pool(2, padding="same"), "expected padding .* got 'same'"),
+        (lambda: layers.max_pool(2, padding=-1), "expected padding .* got -1"),
+        (lambda: layers.max_pool(2, padding=2), "smaller than the window,.* got padding 2 "),
+        (lambda: layers.max_pool(3, padding=((0, 3), (0, 0))), "smaller than the window"),
+    ],
+)
+def test_bad_settings(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((4, 4, 1), np.float32), ValueError, r"\(N, H, W, C\), got \(4, 4, 1\)"),
+        (np.zeros((1, 2, 4, 1), np.float32), ValueError, "max_pool: .* at least 3 pixels .* got 2"),
+        (np.zeros((1, 4, 4, 1), np.int32), TypeError, "floating dtype, got int32"),
+    ],
+)
+def test_bad_images(x, error, message):
+    with pytest.raises(error, match=message):
+        layers.max_pool(3).forward((), (), jnp.asarray(x), None)
