@@ -5,6 +5,7 @@ imports nothing of fnn, so that its start-up is its own.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ def mlp_params(sizes: Sequence[int], rng: np.random.Generator) -> Params:
             "w": jnp.asarray((rng.standard_normal((i, o)) * np.sqrt(2 / i)).astype(np.float32)),
             "b": jnp.asarray(np.zeros(o, np.float32)),
         }
-        for i, o in zip(sizes, sizes[1:], strict=False)
+        for i, o in pairwise(sizes)
     ]
 
 

@@ -55,6 +55,11 @@ def ratio(taken: np.ndarray, reference: np.ndarray) -> Ratio:
     return Ratio(float(median), float(low), float(high))
 
 
+def temporary(compiled: Any) -> int:
+    """Bytes that XLA allocates for the temporaries of one call."""
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
 def step_memory(compiled: Any) -> int:
     """Bytes that a compiled step holds: temporaries, arguments and outputs, shared ones counted once."""
     memory = compiled.memory_analysis()

@@ -69,7 +69,10 @@ def _concrete_words(key: jax.Array) -> Words | None:
     """The two words of a concrete Threefry key; None if NumPy cannot continue from this key."""
     if isinstance(key, jax.core.Tracer) or str(jax.random.key_impl(key)) != "threefry2x32":
         return None
-    words = np.asarray(jax.random.key_data(key))
+    with (
+        jax.ensure_compile_time_eval()
+    ):  # a concrete key may be a constant of a function being traced
+        words = np.asarray(jax.random.key_data(key))
     return words if words.shape == (2,) else None
 
 

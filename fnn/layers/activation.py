@@ -90,7 +90,7 @@ def softmax(axis: int = -1) -> Layer:
     def forward(params: tuple[()], x: Array) -> tuple[Array, OutputCache]:
         del params  # there are none
         # The shift cancels, so it has no derivative: telling autodiff so keeps it exact and cheap.
-        shift = jax.lax.stop_gradient(x.max(axis=axis, keepdims=True))
+        shift = jax.lax.stop_gradient(x.max(axis=axis, keepdims=True, initial=-jnp.inf))
         e = jnp.exp(x - shift)
         y = e / e.sum(axis=axis, keepdims=True)
         return y, OutputCache(y)

@@ -88,9 +88,10 @@ def batch_norm(
         var = (centred * centred).sum(axis=axes, keepdims=True) / size
         rstd = jax.lax.rsqrt(var + eps)
         y = centred * (rstd * _as(params.scale, mean)) + _as(params.bias, mean)
-        running = BatchNormState(
-            momentum * state.mean + (1 - momentum) * mean.reshape(-1),
-            momentum * state.var + (1 - momentum) * var.reshape(-1),
+        running = jax.tree.map(
+            lambda old, new: momentum * old + (1 - momentum) * new.reshape(-1).astype(old.dtype),
+            state,
+            BatchNormState(mean, var),
         )
         return y.astype(x.dtype), running, BatchNormCache(x, mean, rstd)
 

@@ -15,8 +15,8 @@ class FlattenCache(NamedTuple):
 def flatten() -> Layer:
     """All axes but the first made into one.
 
-    Forward: ``y = x`` as (N, D), with D the product of the other axes. Backward: ``dx = dy`` in the
-    shape of x. Cache: that shape, no array.
+    Forward: ``y = x`` with the same numbers in another shape. Backward: ``dx = dy`` in the shape of x.
+    Shapes: x (N, …), y (N, D) with D the product of the other axes. Cache: x's shape, no array.
 
     Raises:
       ValueError: x has no batch axis.

@@ -99,7 +99,8 @@ def _check(logits: Array, target: Array) -> bool:
             f"got {target.shape}"
         )
     if is_concrete(target):
-        bad = np.argwhere(~np.asarray(_valid(target, classes)))
+        with jax.ensure_compile_time_eval():  # the target may be a constant of a traced function
+            bad = np.argwhere(~np.asarray(_valid(target, classes)))
         if bad.size:
             where = tuple(int(i) for i in bad[0])
             value = np.asarray(target)[where]

@@ -151,13 +151,13 @@ def test_errors_carry_the_whole_path(x, key, call):
             net.init(key, jnp.ones(()))
         assert "in layer encoder/body/first, given float32[]" in text_of(error)
         return
+    run = {
+        "forward": lambda: net.forward(bad, state, x, None),
+        "predict": lambda: net.predict(bad, state, x),
+        "backward": lambda: net.backward(params, cache, jnp.ones((4, 9))),
+    }[call]
     with pytest.raises((ValueError, TypeError)) as error:
-        if call == "forward":
-            net.forward(bad, state, x, None)
-        elif call == "predict":
-            net.predict(bad, state, x)
-        else:
-            net.backward(params, cache, jnp.ones((4, 9)))
+        run()
     assert "in layer encoder/body/second, given float32[4," in text_of(error)
     if call != "backward":
         assert "expected x of shape (…, 7), got (4, 3)" in text_of(error)

@@ -42,6 +42,13 @@ def cotangent(y: PyTree, rng: np.random.Generator) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), y)
 
 
+def weights(y: PyTree) -> PyTree:
+    """Unequal cotangents: equal ones are a direction in which a normalization has no gradient."""
+    return jax.tree.map(
+        lambda leaf: jnp.sin(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), y
+    )
+
+
 def relative(a: PyTree, b: PyTree) -> float:
     """The largest relative norm of a leaf's difference."""
     worst = 0.0
@@ -122,7 +129,7 @@ def test_runs_in_scan_and_vmap_as_outside(row, rng, key):
 
     def gradients(x, key):
         y, _, cache = layer.forward(params, state, x, key)
-        return y, layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
+        return y, layer.backward(params, cache, weights(y))
 
     keys = jax.random.split(key, 3)
     one_by_one = [gradients(x, k) for x, k in zip(xs, keys, strict=True)]
@@ -159,12 +166,13 @@ def test_forward_mode_reaches_second_order(row, rng, key):
 
         def by_hand(params, x):
             y, _, cache = layer.forward(params, state, x, key)
-            return layer.backward(params, cache, y)
+            return layer.backward(params, cache, jax.tree.map(jnp.multiply, weights(y), y))
 
         def by_autodiff(params, x):
             def energy(params, x):
                 y = layer.forward(params, state, x, key)[0]
-                return sum(0.5 * (leaf * leaf).sum() for leaf in jax.tree.leaves(y))
+                terms = jax.tree.map(lambda w, leaf: (0.5 * w * leaf * leaf).sum(), weights(y), y)
+                return sum(jax.tree.leaves(terms))
 
             return jax.grad(energy, (0, 1))(params, x)
 
