@@ -4,7 +4,6 @@ The contract is `fnn.layer`; containers are here at the top, and the rest is in 
 `losses`, `initializers`, `optimizers`, `check`, `train`, `data`, `models`, `diagnostics`.
 """
 
-from fnn import check as check
 from fnn import initializers as initializers
 from fnn import layers as layers
 from fnn import losses as losses
