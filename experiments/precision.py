@@ -6,13 +6,16 @@ The convnet on one batch of 128 packaged digits, at its first parameters. For ev
 distance ‖a - b‖ / ‖b‖ of the two float32 gradients from each other, and of each from the float64 one.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import data, losses, models
-from fnn.gradient import auto_value_and_grad, value_and_grad
-from fnn.layer import PyTree
+from fnn.gradient import Differentiated, auto_value_and_grad, value_and_grad
+from fnn.layer import Layer, PyTree
+from fnn.losses import Loss
 from fnn.tree import paths
 
 
@@ -23,8 +26,8 @@ def main() -> None:
     net, loss = models.convnet(10), losses.softmax_cross_entropy()
     params, state = net.init(jax.random.key(0), jnp.asarray(x))
 
-    def gradient(differentiate: object, *trees: PyTree) -> PyTree:
-        (_, _), dparams = jax.jit(differentiate(net, loss))(*trees)  # type: ignore[operator]
+    def gradient(differentiate: Callable[[Layer, Loss], Differentiated], *trees: PyTree) -> PyTree:
+        _, dparams = jax.jit(differentiate(net, loss))(*trees)
         return jax.tree.map(np.asarray, dparams)
 
     single = (params, state, jnp.asarray(x), jnp.asarray(labels))
