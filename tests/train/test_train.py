@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import chain, layers, losses, optimizers, pure, train
+from fnn import chain, layers, losses, optimizers, pure, train, value_and_grad
 from fnn.train.batches import batch_indices
 from fnn.train.fit import nearest_divisor
 
@@ -83,6 +83,22 @@ class TestStep:
         assert after.step == 1
         assert 0 <= info.metrics["accuracy"] <= 1
         assert info.distance is None
+
+    def test_carries_the_optimizers_state_from_step_to_step(self, examples, start):
+        """Three steps with momentum are those of the optimizer called by itself."""
+        net, optimizer = network(), optimizers.momentum(0.05)
+        start = start._replace(optimizer=optimizer.init(start.params))
+        step, state = train.step(net, LOSS, optimizer), train.copy(start)
+        params, network_state, memory = start.params, start.state, start.optimizer
+        for t in range(3):
+            state, _ = step(state, examples)
+            key = jax.random.fold_in(start.key, t)
+            (_, auxiliary), grads = value_and_grad(net, LOSS)(params, network_state, *examples, key)
+            updates, memory = optimizer.update(grads, memory, params)
+            params, network_state = optimizers.apply_updates(params, updates), auxiliary.state
+        got, expected = jax.tree.leaves((state.params, state.optimizer)), (params, memory)
+        for a, b in zip(got, jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
 
     def test_hand_and_auto_agree_and_both_says_by_how_much(self, examples, start):
         # Not Adam, which would make a full step out of the rounding of a gradient that is truly 0.
