@@ -13,7 +13,7 @@ import numpy as np
 import fnn
 from experiments.networks import Classifier, weights_file
 from experiments.record import Record
-from fnn.check.report import table
+from fnn.check.text import table
 from fnn.data import Dataset
 from fnn.diagnostics import first_layer_filters, plots
 from fnn.train import confusion_matrix

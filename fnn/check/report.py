@@ -1,10 +1,20 @@
-"""What a check found: a row for each method and leaf, and a page that a person can read."""
+"""What a check found: a row for each method and leaf, as values; `str()` of it is a page to read.
+
+report.ok, report.failures, report.worst     to a program
+print(report), rich.print(report)            to a person: see `fnn.check.text`
+report.to_json(), Report.from_json(text)     to a file: see `fnn.check.encode`
+report.to_html()                             one page that needs no network: see `fnn.check.page`
+"""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
-Verdict = Literal["ok", "wrong", "undecided"]
+from fnn.check.environment import Environment
+from fnn.check.page import report_page
+from fnn.check.text import drawn_by_rich, report_text
+
+Verdict = Literal["ok", "wrong", "undecided", "kink"]
 
 
 class GradientError(AssertionError):
@@ -15,7 +25,9 @@ class Row(NamedTuple):
     """One method's finding for one leaf, on the probe for which it was worst.
 
     ``undecided`` says that the method cannot tell here, most often because the function is not
-    differentiable at this point or close to it. It is no failure; the report says why.
+    differentiable at this point or close to it. ``kink`` says that it is not differentiable at
+    `element`, and that the gradient given there is one of those that a convention may choose. Neither
+    is a failure; the report says why.
     """
 
     method: str
@@ -28,6 +40,7 @@ class Row(NamedTuple):
     tolerance: float
     verdict: Verdict
     predicate: str  # what was asked, with the probe it was asked of
+    likely: str = ""  # the fault that the evidence fits, where it fits one
 
     @property
     def ok(self) -> bool:
@@ -49,20 +62,33 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         where = "" if self.element is None else f" at index {self.element}"
-        where += ", undecided" if self.verdict == "undecided" else ""
+        where += f", {self.verdict}" if self.verdict in ("undecided", "kink") else ""
+        likely = f"  likely: {self.likely}\n" if self.likely else ""
         return (
             f"{self.path}: {self.method}{where}\n"
             f"  hand {_value(self.hand)}, reference {_value(self.reference)}\n"
             f"  relative error {self.relative:.1e}, absolute error {self.absolute:.1e}\n"
-            f"  asked: {self.predicate}"
+            f"{likely}  asked: {self.predicate}"
         )
 
 
+class Branch(NamedTuple):
+    """A `where`, `select` or comparison of a backward pass of which no probe reached one side."""
+
+    source: str  # file and line
+    operation: str  # such as `x > 0`'s gt, or select_n
+    missing: str  # the side that was not reached
+    reached_by: str = ""  # an input that reaches it, where a search found one
+
+
 class Report(NamedTuple):
-    """All rows of one subject."""
+    """All rows of one subject, and the branches of its backward that no row can speak for."""
 
     name: str
     rows: tuple[Row, ...]
+    branches: tuple[Branch, ...] = ()
+    seed: int | None = None  # of the probes
+    environment: Environment | None = None  # where the check ran; None: in this process
 
     @property
     def ok(self) -> bool:
@@ -71,9 +97,17 @@ class Report(NamedTuple):
 
     @property
     def failures(self) -> tuple[Row, ...]:
-        """The rows that are not ok: those that name an element or a structure first, then by error."""
-        wrong = [row for row in self.rows if not row.ok]
-        return tuple(sorted(wrong, key=lambda row: (row.is_product, -row.severity)))
+        """The rows that are not ok, what says most first.
+
+        That is a wrong structure, then reverse mode, then what else names an element, by error.
+        """
+        first = ("structure", "reverse mode")
+
+        def rank(row: Row) -> tuple[bool, int, float]:
+            place = first.index(row.method) if row.method in first else len(first)
+            return row.is_product, place, -row.severity
+
+        return tuple(sorted((row for row in self.rows if not row.ok), key=rank))
 
     @property
     def worst(self) -> Row:
@@ -82,25 +116,37 @@ class Report(NamedTuple):
         Raises:
           ValueError: there is no row: the subject has no parameters and no input.
         """
-        decided = [row for row in self.rows if row.verdict != "undecided"] or self.rows
+        decided = [row for row in self.rows if row.verdict in ("ok", "wrong")] or self.rows
         return (*self.failures, max(decided, key=lambda row: row.severity))[0]
 
     def __str__(self) -> str:
-        head = f"{self.name}: {summary(self.ok, len(self.rows), len(self.failures))}"
-        methods = list(dict.fromkeys(row.method for row in self.rows))
-        leaves = list(dict.fromkeys(row.path for row in self.rows))
-        found = {(row.path, row.method): cell(row) for row in self.rows}
-        lines = [[leaf, *(found.get((leaf, method), "") for method in methods)] for leaf in leaves]
-        undecided = [f"\n{row}" for row in self.rows if row.verdict == "undecided"]
-        page = [
-            head,
-            *table(["leaf", *methods], lines),
-            *failure_section(self.failures),
-            *undecided,
-        ]
-        return "\n".join(page)
+        return report_text(self)
 
-    def raise_if_failed(self) -> None:
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        return drawn_by_rich(console, report_text(self, options.max_width))
+
+    def to_json(self) -> str:
+        """Strict JSON with a schema's name in it: see `fnn.check.encode`."""
+        from fnn.check.encode import report_to_json  # it needs the classes of this file
+
+        return report_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> "Report":
+        """The report that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is not JSON, or of another schema, or lacks a field.
+        """
+        from fnn.check.encode import report_from_json
+
+        return report_from_json(text)
+
+    def to_html(self) -> str:
+        """One page with everything in it, which loads nothing: see `fnn.check.page`."""
+        return report_page(self)
+
+    def raise_if_wrong(self) -> None:
         """Raise `GradientError` with this report as its message, unless the report is ok."""
         if not self.ok:
             raise GradientError(str(self))
@@ -109,46 +155,6 @@ class Report(NamedTuple):
 def worst_of(rows: Iterable[Row]) -> Row:
     """The one with the largest error."""
     return max(rows, key=lambda row: row.severity)
-
-
-def cell(row: Row) -> str:
-    """A row in the space of a table cell: its relative error, marked where that is too large."""
-    if row.verdict == "undecided":
-        return "undecided"
-    if isinstance(row.hand, str):
-        return "ok" if row.ok else "WRONG"
-    return f"{row.relative:.1e}" + ("" if row.ok else " WRONG")
-
-
-def summary(ok: bool, rows: int, failures: int) -> str:
-    """The first line's verdict."""
-    return f"ok, {rows} comparisons agree" if ok else f"WRONG, {failures} of {rows} comparisons"
-
-
-def failure_section(failures: Sequence[Row], prefix: str = "") -> list[str]:
-    """One paragraph for each leaf with a failure: its first, and which methods found it too."""
-    by_leaf: dict[str, list[Row]] = {}
-    for row in failures:
-        by_leaf.setdefault(row.path, []).append(row)
-    paragraphs = []
-    for first, *others in by_leaf.values():
-        found = ", ".join(f"{row.method} {row.relative:.1e}" for row in others)
-        paragraphs.append(f"\n{prefix}{first}" + (f"\n  also: {found}" if others else ""))
-    return paragraphs
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Aligned columns under a rule: the first `left` of them flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            text.ljust(width) if i < left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join(padded).rstrip()
-
-    return [line(head), "  ".join("-" * width for width in widths), *map(line, lines)]
 
 
 def _value(value: float | str) -> str:

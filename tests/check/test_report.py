@@ -1,4 +1,4 @@
-"""What a person reads: the table, the failure section, and the names in them."""
+"""What a check says of one subject: the worst row, and the names and numbers in its text."""
 
 import numpy as np
 import pytest
@@ -38,16 +38,20 @@ def test_the_relative_error_is_that_of_the_leaf(wrong):
 def test_a_failure_is_a_paragraph(wrong):
     row = wrong.worst
     text = str(wrong)
-    assert text.splitlines()[0] == "affine(4): WRONG, 3 of 18 comparisons"
-    table, paragraph = text.split("\n\n")
-    assert [line.split()[0] for line in table.splitlines()[3:]] == ["params/w", "params/b", "x"]
-    assert table.count("WRONG") == 4  # the first line, and three methods
-    lines = paragraph.splitlines()
+    count = f"{len(wrong.failures)} of {len(wrong.rows)}"
+    assert text.splitlines()[0] == f"affine(4): WRONG, {count} comparisons"
+    table, paragraph, *_ = text.split("\n\n")
+    cells = {line.split()[0]: line for line in table.splitlines()[3:]}
+    assert list(cells) == ["params/w", "params/b", "x"]
+    assert cells["params/w"].count("WRONG") >= 3  # reverse, forward, numerical
+    assert "WRONG" not in cells["params/b"] + cells["x"]
+    lines = [line for line in paragraph.splitlines() if not line.startswith("  likely: ")]
     assert lines[0] == "params/w: reverse mode at index (2, 3)"
     assert lines[1] == f"  hand {row.hand:.17g}, reference {row.reference:.17g}"
     assert lines[2] == f"  relative error {row.relative:.1e}, absolute error {row.absolute:.1e}"
     assert lines[3].startswith("  asked: ‖hand − reference‖ <= 1e-10 · max(‖reference‖, ")
-    assert lines[4].startswith("  also: forward mode ")
+    assert lines[4].startswith("  also: ")
+    assert "forward mode " in "".join(lines[4:])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -61,10 +65,10 @@ def test_what_names_an_element_comes_first(seed):
 
 def test_columns_are_aligned():
     report = check.layer(affine(4), X)
-    first, head, rule, *lines = str(report).splitlines()
-    assert first == "affine(4): ok, 18 comparisons agree"
+    first, head, rule, *lines = str(report).split("\n\n")[0].splitlines()
+    assert first.startswith("affine(4): ok, ")
     assert {len(line) for line in lines} == {len(rule)} == {len(head)}
-    report.raise_if_failed()
+    report.raise_if_wrong()
 
 
 def test_a_structure_is_described_in_words():
@@ -78,6 +82,7 @@ def test_a_structure_is_described_in_words():
 
 def test_the_worst_of_a_right_layer_is_what_came_nearest():
     report = check.layer(affine(4), X)
-    severest = max(row.relative / row.tolerance for row in report.rows if row.tolerance)
+    decided = [row for row in report.rows if row.tolerance and row.verdict == "ok"]
+    severest = max(row.relative / row.tolerance for row in decided)
     assert report.worst.relative / report.worst.tolerance == severest
     assert report.failures == ()

@@ -77,7 +77,7 @@ def test_docstring_gives_both_formulas(function):
 
 def test_backward_is_proved_in_float64(row, rng, key):
     layer, params, state = started(row, inputs(row, rng), key)
-    check.layer(layer, inputs(row, rng), params=params, state=state, key=key).raise_if_failed()
+    check.layer(layer, inputs(row, rng), params=params, state=state, key=key).raise_if_wrong()
 
 
 def test_backward_equals_autodiff_in_float32(row, rng, key):
