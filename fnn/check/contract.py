@@ -2,13 +2,17 @@
 
 - `structure`: dparams has exactly the tree, shapes and dtypes of params, dx those of x, and is None
   for integers; in float64, and, without running anything, in the dtypes that were given.
-- `linearity`: backward(2 dy) = 2 backward(dy), and backward(0) = 0.
+- `linearity`: backward(−1024 dy) = −1024 backward(dy), and backward(0) = 0.
 - `eager`: outside of `jit`, with a cotangent of NumPy arrays, backward gives what it gives inside.
+- `deterministic`: called twice on the same arguments, forward and backward give the same bits.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
@@ -28,7 +32,10 @@ from fnn.check.trial import (
 from fnn.layer import PyTree
 from fnn.tree import paths
 
+Settings = Callable[[], AbstractContextManager[None]]
+
 _ABSENT = "nothing"
+_FACTOR = -1024.0
 
 
 def structure(trial: Trial) -> tuple[Row, ...]:
@@ -44,24 +51,32 @@ def given_structure(subject: Subject) -> tuple[Row, ...]:
         y, _, cache = subject.forward(*arguments)
         return Gradient(*subject.backward(arguments[0], cache, y))
 
-    with standard_flags():
+    has_float64 = any(dtype_of(a) == np.float64 for a in jax.tree.leaves(point(subject)))
+    with standard_flags(), jax.enable_x64(has_float64):
         gradient = jax.eval_shape(backward, *point(subject))
     return _structure_rows(subject, gradient, "in the dtypes given")
 
 
 def linearity(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
-    """Whether the gradient is linear in dy, on the normal probe and at zero: one row a leaf."""
+    """Whether the gradient is linear in dy, on the normal probe and at zero: one row a leaf.
+
+    The factor is negative, so that an absolute value shows; large, so that a clip does; and a power of
+    two, which rounds nothing.
+    """
     subject, dy = trial.subject, trial.probes[0].dy
-    zero, twice = (
-        _backward(trial, jax.tree.map(lambda leaf, s=scale: s * leaf, dy)) for scale in (0.0, 2.0)
+    zero, scaled = (
+        _backward(trial, jax.tree.map(lambda leaf, s=scale: s * leaf, dy))
+        for scale in (0.0, _FACTOR)
     )
     once = hand_leaves(subject, trial.hand[0])
-    doubled = [None if leaf is None else 2 * leaf for leaf in once]
+    expected = [None if leaf is None else _FACTOR * leaf for leaf in once]
     nothing = [None if leaf is None else np.zeros_like(leaf) for leaf in once]
-    dy_twice = 2 * as_vector(dy)
-    double_rows = _compare("linearity", trial, twice, doubled, dy_twice, tolerance, "2 · normal")
-    zero_rows = _compare("linearity", trial, zero, nothing, dy_twice, tolerance, "zero")
-    return tuple(worst_of(pair) for pair in zip(double_rows, zero_rows, strict=True))
+    dy_scaled = _FACTOR * as_vector(dy)
+    scaled_rows = _compare(
+        "linearity", trial, scaled, expected, dy_scaled, tolerance, f"{_FACTOR:.0f} · normal"
+    )
+    zero_rows = _compare("linearity", trial, zero, nothing, as_vector(dy), tolerance, "zero")
+    return tuple(worst_of(pair) for pair in zip(scaled_rows, zero_rows, strict=True))
 
 
 def eager(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
@@ -81,6 +96,50 @@ def eager(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
     return _compare(
         "eager", trial, by_hand, compiled, as_vector(probe.dy), tolerance, "NumPy's normal"
     )
+
+
+def deterministic(trial: Trial, *, settings: Settings = exact) -> tuple[Row, ...]:
+    """Forward and backward twice, outside of `jit`, which would record one draw: bit for bit.
+
+    One row for y, one for each leaf's gradient. What draws from `np.random`, counts its calls or
+    remembers the last one has no derivative to check. Off the CPU, where sums may be taken in any order,
+    a relative error of 1e-12 is tolerated.
+    """
+    subject, dy = trial.subject, trial.probes[0].dy
+    with settings():
+        arguments = jax.tree.map(jnp.asarray, dy)  # which no pass can write into
+        outputs = [subject.forward(*point(subject))[0] for _ in range(2)]
+        gradients = [
+            Gradient(*subject.backward(subject.params, trial.cache, arguments)) for _ in range(2)
+        ]
+    first, second = (as_vector(y) for y in outputs)
+    rows = [_same("y", first, second)] if first.shape == second.shape else []
+    pairs = zip(*(hand_leaves(subject, gradient) for gradient in gradients), strict=True)
+    for (path, _), (once, again) in zip(real_leaves(subject), pairs, strict=True):
+        if once is not None and again is not None:
+            rows.append(_same(path, once, again))
+    return tuple(rows)
+
+
+def _same(path: str, first: Vector, second: Vector) -> Row:
+    row = compare_arrays(
+        "deterministic",
+        path,
+        *without_common(first, second),
+        floor=0.0,
+        tolerance=0.0 if jax.default_backend() == "cpu" else 1e-12,
+        probe="normal",
+    )
+    return row._replace(
+        predicate="two calls on the same arguments, outside of jit, give the same bits",
+        likely="" if row.ok else "it draws without a key, or remembers its earlier calls",
+    )
+
+
+def without_common(first: Vector, second: Vector) -> tuple[Vector, Vector]:
+    """Both with 0 where neither is finite and they are the same: NaN, or the same infinity."""
+    common = (np.isnan(first) & np.isnan(second)) | (np.isinf(first) & (first == second))
+    return np.where(common, 0.0, first), np.where(common, 0.0, second)
 
 
 def _backward(trial: Trial, dy: PyTree) -> list[Vector | None]:
@@ -127,9 +186,12 @@ def _structure_rows(subject: Subject, gradient: Gradient, where: str) -> tuple[R
         _row(path, found.get(path, _ABSENT), expected.get(path, _ABSENT), where)
         for path in (*expected, *(path for path in found if path not in expected))
     ]
-    trees: tuple[Any, Any] = jax.tree.structure(gradient.params), jax.tree.structure(subject.params)
-    if all(row.ok for row in rows) and trees[0] != trees[1]:
-        rows.append(_row("params", str(trees[0]), str(trees[1]), where))
+    if all(row.ok for row in rows):  # a dict in place of a named tuple has the same paths
+        due = Gradient(subject.params, jax.tree.map(lambda x: x if is_real(x) else None, subject.x))
+        for path, tree, expected_tree in zip(Gradient._fields, gradient, due, strict=True):
+            trees: tuple[Any, Any] = jax.tree.structure(tree), jax.tree.structure(expected_tree)
+            if trees[0] != trees[1]:
+                rows.append(_row(path, str(trees[0]), str(trees[1]), where))
     return tuple(rows)
 
 

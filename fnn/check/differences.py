@@ -62,7 +62,7 @@ def numerical(trial: Trial, *, tolerance: float = 1e-6) -> tuple[Row, ...]:
 
 def _leaf(trial: Trial, i: int, path: str, leaf: Array, tolerance: float) -> Row:
     """The first comparison that agrees; else the first that decided; else one that could not."""
-    first = EPSILON ** (1 / 3) * (_rms(leaf) or 1.0)
+    first = EPSILON ** (1 / 3) * (_rms(leaf[np.isfinite(leaf)]) or 1.0)
     tangent = direction(leaf.shape, trial.seed, i)
     wrong = None
     for step in STEPS:

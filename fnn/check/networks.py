@@ -4,31 +4,25 @@ A leaf is checked at the very point at which it trains (see `fnn.tap`), so what 
 alone is not taken for a proof, and a fault in one leaf is not confused with one in its neighbours.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from fnn.check.battery import AT_SIZE, examine, structure_rows
+from fnn.check.page import network_page
 from fnn.check.precision import exact, widen
-from fnn.check.report import (
-    GradientError,
-    Report,
-    Row,
-    cell,
-    failure_section,
-    summary,
-    table,
-    worst_of,
-)
+from fnn.check.report import GradientError, Report, Row
 from fnn.check.reverse import reverse_mode
-from fnn.check.subjects import all_rows, loss_subject, structure_rows
+from fnn.check.subjects import loss_subject
+from fnn.check.text import drawn_by_rich, network_text
 from fnn.check.trial import Subject, attempt
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses.loss import Loss
 from fnn.tap import passages
 
 WHOLE = "(whole)"
-METHODS = ("reverse mode", "forward mode", "numerical")
 
 
 class Entry(NamedTuple):
@@ -60,27 +54,33 @@ class NetworkReport(NamedTuple):
         return max(rows, key=lambda found: (not found[1].ok, found[0] != WHOLE, found[1].severity))
 
     def __str__(self) -> str:
-        rows = [row for entry in self.entries for row in entry.report.rows]
-        lines = [
-            [
-                entry.path,
-                entry.kind,
-                f"{entry.parameters:,}",
-                *(_worst_cell(entry.report, method) for method in METHODS),
-                "ok" if entry.report.ok else "WRONG",
-            ]
-            for entry in self.entries
-        ]
-        failures = [
-            line
-            for entry in self.entries
-            for line in failure_section(entry.report.failures, f"{entry.path} ({entry.kind}) ")
-        ]
-        head = ["layer", "kind", "parameters", *METHODS, "verdict"]
-        verdict = summary(self.ok, len(rows), sum(not row.ok for row in rows))
-        return "\n".join([f"gradients: {verdict}", *table(head, lines, left=2), *failures])
+        return network_text(self)
 
-    def raise_if_failed(self) -> None:
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        return drawn_by_rich(console, network_text(self, options.max_width))
+
+    def to_json(self) -> str:
+        """Strict JSON with a schema's name in it: see `fnn.check.encode`."""
+        from fnn.check.encode import network_to_json  # it needs the classes of this file
+
+        return network_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> "NetworkReport":
+        """The report that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is not JSON, or of another schema, or lacks a field.
+        """
+        from fnn.check.encode import network_from_json
+
+        return network_from_json(text)
+
+    def to_html(self) -> str:
+        """One page with everything in it, which loads nothing: see `fnn.check.page`."""
+        return network_page(self)
+
+    def raise_if_wrong(self) -> None:
         """Raise `GradientError` with this report as its message, unless the report is ok."""
         if not self.ok:
             raise GradientError(str(self))
@@ -97,12 +97,14 @@ def network(
     key: Key = None,
     seed: int = 0,
     tolerance: float = 1e-10,
+    methods: Sequence[str] = AT_SIZE,
 ) -> NetworkReport:
     """Prove every leaf layer of `net` on this batch, then the loss, then the whole gradient.
 
-    A leaf is checked by all methods at the input, parameters, state, key and dy that it receives when
+    A leaf is checked by `methods` at the input, parameters, state, key and dy that it receives when
     the mean loss of this batch is differentiated, besides the usual probes. The whole network's
-    dparams and dx are compared with `jax.vjp` of the mean loss. All in float64.
+    dparams and dx are compared with `jax.vjp` of the mean loss. All in float64. The default methods are
+    those whose cost grows as a gradient's; `METHODS` are all.
     """
     key = jax.random.key(seed) if key is None else key
     with exact():
@@ -120,14 +122,15 @@ def network(
             passage.x,
             passage.key,
         )
-        report = _checked(subject, passage.dy, seed, tolerance)
+        report = _checked(subject, passage.dy, seed, tolerance, methods)
         entries.append(Entry(path or "(network)", leaf.name, _count(passage.params), report))
     whole = whole_subject(net, loss, params, state, x, target, key)
     trial = attempt(whole, seed=seed)
-    report = _checked(loss_subject(loss, trial.cache.prediction, target64), None, seed, tolerance)
+    of_loss = loss_subject(loss, trial.cache.prediction, target64)
+    report = _checked(of_loss, None, seed, tolerance, methods)
     entries.append(Entry("(loss)", loss.name, 0, report))
     rows = (*structure_rows(whole, trial), *reverse_mode(trial, tolerance=tolerance))
-    entries.append(Entry(WHOLE, net.name, _count(params), Report(net.name, rows)))
+    entries.append(Entry(WHOLE, net.name, _count(params), Report(net.name, rows, seed=seed)))
     return NetworkReport(tuple(entries))
 
 
@@ -159,15 +162,12 @@ class _WholeCache(NamedTuple):
     prediction: PyTree
 
 
-def _checked(subject: Subject, dy: PyTree | None, seed: int, tolerance: float) -> Report:
+def _checked(
+    subject: Subject, dy: PyTree | None, seed: int, tolerance: float, methods: Sequence[str]
+) -> Report:
     trial = attempt(subject, seed=seed, dy=dy)
-    return Report(subject.name, all_rows(subject, trial, tolerance))
-
-
-def _worst_cell(report: Report, method: str) -> str:
-    rows = [row for row in report.rows if row.method == method]
-    decided = [row for row in rows if row.verdict != "undecided"]
-    return cell(worst_of(decided or rows)) if rows else ""
+    found = examine(subject, trial, tolerance=tolerance, methods=methods)
+    return Report(subject.name, *found, seed=seed)
 
 
 def _count(params: PyTree) -> int:

@@ -19,17 +19,31 @@ def exact() -> Iterator[None]:
 
 @contextmanager
 def standard_flags() -> Iterator[None]:
-    """None of the flags that turn a result into an exception, so that a check depends on none.
+    """The same settings whatever the user's, so that a check gives the same bits under all of them.
 
-    A NaN is something to report, so `debug_nans` is off; what was written for float32 constants has to
-    run in float64, so promotion is the standard one. All settings here and in `exact` are those of
-    the thread, and are put back on leaving, also by an exception.
+    - None that turns a result into an exception: a NaN is something to report, a key is used once a
+      method, so `debug_nans`, `debug_infs`, `debug_key_reuse`, `check_tracer_leaks` and the guard on
+      transfers are off, and keys of the older kind are allowed.
+    - What was written for float32 constants has to run in float64, so promotion is the standard one.
+    - `jit` compiles, also under `disable_jit`: compiled and eager passes are compared with each other.
+    - What is drawn from a key is what jax draws by default: `threefry_partitionable`, and threefry
+      for keys that a layer makes itself.
+
+    The device is the user's choice (`jax.default_device`). All settings here and in `exact` are those
+    of the thread, and are put back on leaving, also by an exception.
     """
     with (
         jax.debug_nans(False),
         jax.debug_infs(False),
+        jax.debug_key_reuse(False),
+        jax.check_tracer_leaks(False),
+        jax.transfer_guard("allow"),
+        jax.legacy_prng_key("allow"),
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
+        jax.disable_jit(False),
+        jax.threefry_partitionable(True),
+        jax.default_prng_impl("threefry2x32"),
     ):
         yield
 

@@ -6,6 +6,8 @@ loses those that then differ in the last place. Under `jit` on a CPU in float64,
 batch norm so gets gradients that are wrong by more than their own size.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,38 +15,58 @@ import numpy as np
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import exact
 from fnn.check.report import Row, worst_of
-from fnn.check.trial import Subject, Trial, as_vector, hand_leaves, real_leaves, split
+from fnn.check.trial import Subject, Trial, Vector, as_vector, hand_leaves, real_leaves, split
 from fnn.layer import PyTree
 
 
-def reverse_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
-    """Every element of every leaf's gradient, on every probe: one row a leaf, its worst probe."""
-    subject = trial.subject
-    reference = _vjp(subject, [probe.dy for probe in trial.probes])
-    dys = [as_vector(probe.dy) for probe in trial.probes]
+class Reference(NamedTuple):
+    """What reverse mode gives for a trial: it holds for any backward of the same forward pass."""
+
+    gradients: tuple[list[Vector], ...]  # one a probe, one array a real leaf
+    gain: float  # the largest factor by which a leaf answered a probe
+
+
+def reference_of(trial: Trial) -> Reference:
+    """`jax.vjp` on every probe of a trial."""
+    gradients = reverse_gradients(trial.subject, [probe.dy for probe in trial.probes])
+    sizes = [norm(as_vector(probe.dy)) for probe in trial.probes]
     gain = max(
         (
-            ratio(norm(leaf), norm(dy))
-            for leaves, dy in zip(reference, dys, strict=True)
+            ratio(norm(leaf), size)
+            for leaves, size in zip(gradients, sizes, strict=True)
             for leaf in leaves
-            if norm(dy) > 0
+            if size > 0
         ),
         default=0.0,
     )
-    hand = [hand_leaves(subject, gradient) for gradient in trial.hand]
+    return Reference(tuple(gradients), gain)
+
+
+def reverse_mode(
+    trial: Trial, *, tolerance: float = 1e-10, reference: Reference | None = None
+) -> tuple[Row, ...]:
+    """Every element of every leaf's gradient, on every probe: one row a leaf, its worst probe.
+
+    `reference` is that of `reference_of`, where it was computed before.
+    """
+    reference = reference_of(trial) if reference is None else reference
+    dys = [as_vector(probe.dy) for probe in trial.probes]
+    hand = [hand_leaves(trial.subject, gradient) for gradient in trial.hand]
     rows = []
-    for i, (path, _) in enumerate(real_leaves(subject)):
+    for i, (path, _) in enumerate(real_leaves(trial.subject)):
         compared = [
             compare_arrays(
                 "reverse mode",
                 path,
                 by_hand,
                 auto[i],
-                floor=floor_of(dy, gain),
+                floor=floor_of(dy, reference.gain),
                 tolerance=tolerance,
                 probe=probe.name,
             )
-            for probe, dy, auto, leaves in zip(trial.probes, dys, reference, hand, strict=True)
+            for probe, dy, auto, leaves in zip(
+                trial.probes, dys, reference.gradients, hand, strict=True
+            )
             if (by_hand := leaves[i]) is not None
         ]
         if compared:
@@ -52,7 +74,7 @@ def reverse_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _vjp(subject: Subject, dys: list[PyTree]) -> list[list[np.ndarray]]:
+def reverse_gradients(subject: Subject, dys: list[PyTree]) -> list[list[Vector]]:
     """For each dy, the gradients of the real leaves of (params, x) by `jax.vjp`."""
     real, merge = split(subject.params, subject.x)
 

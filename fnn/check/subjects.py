@@ -1,17 +1,16 @@
 """`layer` and `loss`: every method on one layer, or on one loss, in one call."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.contract import eager, given_structure, linearity, structure
-from fnn.check.differences import numerical
-from fnn.check.forward import forward_mode
-from fnn.check.precision import dtype_of, is_real, standard_flags
-from fnn.check.report import Report, Row
-from fnn.check.reverse import reverse_mode
+from fnn.check.battery import METHODS, examine
+from fnn.check.convention import Convention
+from fnn.check.precision import is_real, standard_flags
+from fnn.check.report import Report
 from fnn.check.trial import Subject, Trial, attempt
 from fnn.layer import Key, Layer, PyTree
 from fnn.losses.loss import Loss
@@ -29,11 +28,12 @@ def layer(
     dy: PyTree | None = None,
     seed: int = 0,
     tolerance: float = 1e-10,
+    methods: Sequence[str] = METHODS,
+    convention: Convention | None = None,
 ) -> Report:
-    """Prove a layer's backward at one point, leaf by leaf, in float64.
+    """Prove a layer's backward at one point and at structured ones, leaf by leaf, in float64.
 
-    Six methods: structure, reverse mode, forward mode, central differences, linearity in dy, and the
-    same result outside of `jit`. Each is also a function of a `Trial` (see `trial_of`).
+    All of `METHODS` by default; each is also a function of a `Trial` (see `trial_of`).
 
     Args:
       layer: the layer, or a whole network as one.
@@ -45,13 +45,17 @@ def layer(
       dy: a cotangent to use besides the probes, which are normal, ones and one basis vector.
       seed: of the probes, the directions and the parameters' displacement.
       tolerance: of the relative error in reverse and forward mode; differences have one of their own.
+      methods: the names of those to run, in any order.
+      convention: the derivative at a kink that the layer's author states, to be held to: a number for an
+        elementwise function; "first", "last" or "split" for the one of equal maxima that takes dy.
 
     Raises:
       TypeError: an output is of integers, or a leaf is complex.
     """
     subject = given_subject(layer, x, params=params, state=state, key=key, seed=seed)
     trial = attempt(subject, seed=seed, dy=dy)
-    return Report(layer.name, all_rows(subject, trial, tolerance))
+    found = examine(subject, trial, tolerance=tolerance, methods=methods, convention=convention)
+    return Report(layer.name, *found, seed=seed)
 
 
 def loss(
@@ -62,6 +66,7 @@ def loss(
     dlosses: PyTree | None = None,
     seed: int = 0,
     tolerance: float = 1e-10,
+    methods: Sequence[str] = METHODS,
 ) -> Report:
     """Prove a loss's backward for this prediction and target, as `layer` does a layer's.
 
@@ -69,7 +74,9 @@ def loss(
     """
     subject = loss_subject(loss, prediction, target)
     trial = attempt(subject, seed=seed, dy=dlosses)
-    return Report(loss.name, all_rows(subject, trial, tolerance))
+    return Report(
+        loss.name, *examine(subject, trial, tolerance=tolerance, methods=methods), seed=seed
+    )
 
 
 def trial_of(
@@ -91,12 +98,12 @@ def given_subject(
     layer: Layer, x: PyTree, *, params: PyTree | None, state: PyTree | None, key: Key, seed: int
 ) -> Subject:
     """A layer at a point, in the dtypes that were given."""
-    key = jax.random.key(seed) if key is None else key
-    if params is None or state is None:
-        with standard_flags():
+    with standard_flags():
+        key = jax.random.key(seed) if key is None else key
+        if params is None or state is None:
             initial, initial_state = layer.init(key, jax.tree.map(jnp.asarray, x))
-        params = _displaced(initial, seed) if params is None else params
-        state = initial_state if state is None else state
+            params = _displaced(initial, seed) if params is None else params
+            state = initial_state if state is None else state
     return Subject(layer.name, layer.forward, layer.backward, params, state, x, key)
 
 
@@ -114,34 +121,6 @@ def loss_subject(loss: Loss, prediction: PyTree, target: PyTree) -> Subject:
         return params, loss.backward(cache[1], dy)
 
     return Subject(loss.name, forward, backward, (), target, prediction, None)
-
-
-def all_rows(given: Subject, trial: Trial, tolerance: float) -> tuple[Row, ...]:
-    """Every method on one trial; `given` is its subject before it was raised to float64."""
-    return (
-        *structure_rows(given, trial),
-        *reverse_mode(trial, tolerance=tolerance),
-        *forward_mode(trial, tolerance=tolerance),
-        *numerical(trial),
-        *linearity(trial, tolerance=tolerance),
-        *eager(trial, tolerance=tolerance),
-    )
-
-
-def structure_rows(given: Subject, trial: Trial) -> tuple[Row, ...]:
-    """The structure in float64 and in the dtypes given: one row a leaf, the one that is wrong if any."""
-    found = list(structure(trial))
-    if not _has_float64(given):  # else `jax.eval_shape` would see it cut down to float32
-        found += given_structure(given)
-    by_path: dict[str, list[Row]] = {}
-    for row in found:
-        by_path.setdefault(row.path, []).append(row)
-    return tuple(next((row for row in rows if not row.ok), rows[0]) for rows in by_path.values())
-
-
-def _has_float64(subject: Subject) -> bool:
-    leaves = jax.tree.leaves((subject.params, subject.state, subject.x))
-    return any(dtype_of(leaf) == np.float64 for leaf in leaves)
 
 
 def _displaced(params: PyTree, seed: int) -> PyTree:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.check.precision import exact, is_real, widen
+from fnn.check.guard import guarded
+from fnn.check.precision import dtype_of, exact, is_real, widen
 from fnn.check.probes import Probe, draw
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
@@ -55,12 +56,16 @@ class Trial(NamedTuple):
 def attempt(subject: Subject, *, seed: int = 0, dy: PyTree | None = None) -> Trial:
     """Run the subject in float64 on seeded probes, and on the cotangent `dy` if there is one.
 
+    What was given in a narrower dtype is made smaller by a part in 2^30 besides: a float64 that is a
+    float32, too, would pass unharmed through a cast to it, and so would the fault of casting.
+
     Raises:
       TypeError: an output is not of a floating dtype, so that it has no cotangent.
     """
     with exact():
-        params, state, x = widen((subject.params, subject.state, subject.x))
-        subject = subject._replace(params=params, state=state, x=x)
+        subject = guarded(subject)
+        params, x = jax.tree.map(_off_the_grid, (subject.params, subject.x))
+        subject = subject._replace(params=params, state=widen(subject.state), x=x)
         y, cache = run_forward(subject.forward, *point(subject))
         for path, leaf in paths(y):
             if not is_real(leaf):
@@ -73,6 +78,12 @@ def attempt(subject: Subject, *, seed: int = 0, dy: PyTree | None = None) -> Tri
             Gradient(*run_backward(subject.backward, params, cache, probe.dy)) for probe in probes
         )
     return Trial(subject, y, cache, probes, hand, seed)
+
+
+def _off_the_grid(leaf: Any) -> jax.Array:
+    """A real leaf in float64 and between the numbers of any narrower dtype; zeros and ties stay such."""
+    wide = widen(leaf)
+    return wide if not is_real(wide) or dtype_of(leaf) == np.float64 else wide * (1 - 2.0**-30)
 
 
 def point(subject: Subject) -> tuple[PyTree, PyTree, PyTree, Key]:

@@ -58,7 +58,7 @@ def test_a_fault_is_found_and_its_leaf_named(fault):
     assert report.worst.path in fault.leaves
     assert {row.path for row in report.failures} == fault.leaves, str(report)
     with pytest.raises(check.GradientError, match=report.worst.path):
-        report.raise_if_failed()
+        report.raise_if_wrong()
 
 
 @pytest.mark.parametrize("leaf", ["w", "b", "x"])
