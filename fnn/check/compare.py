@@ -24,8 +24,9 @@ LEAST_GAIN = 0.1
 
 
 def norm(array: Array) -> float:
-    """The Euclidean norm over all elements."""
-    return float(np.linalg.norm(np.ravel(array)))
+    """The Euclidean norm over all elements; infinite where it is beyond the range."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.linalg.norm(np.ravel(array)))
 
 
 def floor_of(dy: Array, gain: float) -> float:

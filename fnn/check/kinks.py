@@ -68,7 +68,9 @@ def kinks(
         for row in rows or ():
             found[row.path].append(row)
     if documented is not None:
-        for row in documented_rows(trial, documented, chosen):
+        # At a threshold's neighbours, which may be among `points`, a difference reaches across the kink.
+        at_kinks = (Point("the given point", trial.subject), *structured_points(trial))
+        for row in documented_rows(trial, documented, at_kinks):
             found[row.path].append(row)
     said = _where(compared, skipped)
     with_hand = [hand is not None for hand in hand_leaves(trial.subject, trial.hand[0])]
@@ -147,6 +149,8 @@ def _is_noise(trial: Trial, candidate: Point, i: int, error: Vector) -> bool:
     Equal elements are moved alike, so that ties and zeros stay: a kink is no noise. But where a constant
     batch is normalized and rectified, its deviations are rounding, and so are their signs.
     """
+    if not np.isfinite(error).all():
+        return False
     subject, rng = candidate.subject, np.random.default_rng((trial.seed, i, 2))
     leaves = [np.asarray(leaf) for _, leaf in real_leaves(subject)]
     here, *others = (
@@ -155,7 +159,7 @@ def _is_noise(trial: Trial, candidate: Point, i: int, error: Vector) -> bool:
     )
     with np.errstate(invalid="ignore"):
         moves = max(norm(np.nan_to_num(other - here)) for other in others)
-        return moves > 0.1 * norm(np.nan_to_num(error))
+        return moves > 0.1 * norm(error)
 
 
 def _jittered(leaf: Vector, rng: np.random.Generator) -> Vector:

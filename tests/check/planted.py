@@ -135,6 +135,7 @@ class Fault(NamedTuple):
     x: Any
     leaves: set[str]  # exactly those that are wrong
     spoil: Callable[..., Any]
+    convention: float | None = None
 
 
 def _without_projection(params, cache, dparams, dx, dy):
@@ -187,7 +188,8 @@ FAULTS = (
           lambda p, c, dp, dx, dy: (dp._replace(b=-dp.b), dx)),
     Fault("factor 2 missing", square, X, {"x"}, lambda p, c, dp, dx, dy: (dp, dx / 2)),
     Fault("mask >= for >", rectifier, with_zeros(6, 5), {"x"},
-          lambda p, x, dp, dx, dy: (dp, dy * (x >= 0))),
+          lambda p, x, dp, dx, dy: (dp, dy * (x >= 0)),
+          convention=0.0),  # without one, 1 would be as good a derivative at 0
     Fault("softmax: s - sum s", soft, X, {"x"}, _sum_without_y),  # as one lecture note prints it
     Fault("relu without dy", rectifier, X, {"x"},  # as the same note prints it
           lambda p, x, dp, dx, dy: (dp, (x > 0).astype(x.dtype))),

@@ -52,8 +52,9 @@ def test_right_layers_pass_for_every_seed(name):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_found_and_its_leaf_named(fault):
-    assert check.layer(fault.layer, fault.x).ok
-    report = check.layer(spoiled(fault.layer, fault.spoil), fault.x)
+    assert check.layer(fault.layer, fault.x, convention=fault.convention).ok
+    wrong = spoiled(fault.layer, fault.spoil)
+    report = check.layer(wrong, fault.x, convention=fault.convention)
     assert not report.ok
     assert report.worst.path in fault.leaves
     assert {row.path for row in report.failures} == fault.leaves, str(report)

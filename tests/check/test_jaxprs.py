@@ -46,7 +46,7 @@ def nested(tree):
     y, rows = jax.lax.scan(lambda c, r: (c * 2, c + r), y, jnp.arange(3.0), reverse=True)
     y = jax.lax.platform_dependent(y, cpu=lambda y: y + 1, default=lambda y: y * 2)
     y = jax.lax.custom_linear_solve(lambda v: 2 * v, y, lambda _, b: b / 2, lambda _, b: b / 2)
-    return {"y": jax.jit(jnp.cos)(y) + rows[1], "nothing": None, "first": y[0]}
+    return {"y": jax.jit(jnp.cos)(y) + rows[0], "nothing": None, "first": y[0]}
 
 
 def names(program):

@@ -150,7 +150,7 @@ def test_what_no_input_reaches_survives():
 
 def test_a_convention_at_a_kink_is_no_fault():
     rectifier = layer_of(lambda x, dy: jnp.where(x > 0, dy, 0), lambda x: jnp.where(x > 0, x, 0))
-    for x in (X, np.where(X > 0.5, 0, X)):
+    for x in (X[:2], np.where(X[:2] > 0.5, 0, X[:2])):
         report = mutation_score(rectifier, x)
         report.raise_if_survivors()
         found = {each.mutant.fault: each for each in report.findings}

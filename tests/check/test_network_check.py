@@ -170,5 +170,5 @@ def test_integers_trees_and_parallel_arms():
     report = checked(chain(embed=lookup, arms=arms, join=join), x=np.arange(16) % 7)
     assert report.ok, str(report)
     rows = {entry.path: {row.path for row in entry.report.rows} for entry in report.entries}
-    assert rows["embed"] == {"params", "x"}
-    assert rows["join"] == {"x/a", "x/b"}
+    assert rows["embed"] == {"params", "x", "y"}
+    assert rows["join"] == {"x/a", "x/b", "y"}

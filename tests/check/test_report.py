@@ -29,7 +29,7 @@ def test_the_relative_error_is_that_of_the_leaf(wrong):
     row = wrong.worst
     trial = check.trial_of(affine(4), X)
     probe = next(p for p in trial.probes if f"{p.name} dy" in row.predicate)
-    dw = np.float64(X).T @ probe.dy
+    dw = np.asarray(trial.subject.x).T @ probe.dy
     assert row.reference == pytest.approx(dw[2, 3], rel=1e-12)
     expected = abs(0.5 * dw[2, 3]) / np.linalg.norm(dw)
     assert row.relative == pytest.approx(expected, rel=1e-9)
@@ -42,7 +42,7 @@ def test_a_failure_is_a_paragraph(wrong):
     assert text.splitlines()[0] == f"affine(4): WRONG, {count} comparisons"
     table, paragraph, *_ = text.split("\n\n")
     cells = {line.split()[0]: line for line in table.splitlines()[3:]}
-    assert list(cells) == ["params/w", "params/b", "x"]
+    assert list(cells) == ["params/w", "params/b", "x", "y", "forward", "backward"]
     assert cells["params/w"].count("WRONG") >= 3  # reverse, forward, numerical
     assert "WRONG" not in cells["params/b"] + cells["x"]
     lines = [line for line in paragraph.splitlines() if not line.startswith("  likely: ")]

@@ -19,9 +19,10 @@ from fnn.check.compare import floor_of, norm, ratio
 from fnn.check.cover import cover
 from fnn.check.jaxprs import Location, Program, bodies, enclosing, evaluate
 from fnn.check.mutation.mutants import Mutant
+from fnn.check.one_sided import one_sided
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import exact, is_real
-from fnn.check.probes import draw
+from fnn.check.probes import direction, draw
 from fnn.check.trial import (
     Gradient,
     Subject,
@@ -32,12 +33,14 @@ from fnn.check.trial import (
     point,
     real_leaves,
     run_forward,
+    with_real_leaves,
 )
 from fnn.layer import PyTree
 
 SIZES = (1.0, 1.0, 0.1, 10.0, 1000.0)  # of the inputs that are drawn
 COTANGENTS = (1.0, 1000.0, 1.0, -100.0, 1.0)  # factors of the cotangents that go with them
 ROUNDING = 1e-13
+KINK = 1e-3  # of a derivative: the least by which the one from the other side is another one
 
 
 class Input(NamedTuple):
@@ -88,6 +91,28 @@ def inputs_of(trial: Trial, program: Program) -> list[Input]:
 def chosen_points(trial: Trial) -> tuple[Point, ...]:
     """Where the checker looks besides the given point: structured, and found for a branch."""
     return (*structured_points(trial), *cover(trial).points)
+
+
+def has_kinks(trial: Trial) -> bool:
+    """Whether the given point is one: a derivative from the left that is not the one from the right.
+
+    Along one random direction for each leaf, which meets every element: a kink anywhere shows.
+    """
+    subject = trial.subject
+    leaves = [np.asarray(leaf) for _, leaf in real_leaves(subject)]
+    for i, leaf in enumerate(leaves):
+
+        def output(moved: Vector, i: int = i) -> Vector:
+            inside = [jnp.asarray(moved) if k == i else leaf for k, leaf in enumerate(leaves)]
+            there = with_real_leaves(subject, inside)
+            return as_vector(run_forward(subject.forward, *point(there))[0])
+
+        left, right, error = one_sided(output, leaf, direction(leaf.shape, trial.seed, i))
+        size = np.maximum(np.abs(left), np.abs(right))
+        with np.errstate(invalid="ignore"):
+            if not (np.abs(left - right) <= 3 * error + KINK * size).all():
+                return True
+    return False
 
 
 def reached(program: Program, inputs: list[Input]) -> set[Location]:

@@ -64,14 +64,27 @@ class MutationReport(NamedTuple):
         ]
         total = [str(len(self._with(outcome))) for outcome in outcomes]
         survivors = [f"\nsurvived: {each.mutant}\n  {each.reason}" for each in self.survivors]
-        reasons = Counter(finding.reason for finding in self.equivalents)
+        reasons: dict[str, dict[str, list[str]]] = {}
+        for finding in self.equivalents:
+            mutant = finding.mutant
+            place = f"{mutant.source}, equation {mutant.equation}"
+            reasons.setdefault(finding.reason, {}).setdefault(place, []).append(mutant.fault)
+        equivalents = [
+            "\n".join(
+                [
+                    f"\nequivalent: {reason}",
+                    *(f"  {place}: {'; '.join(faults)}" for place, faults in places.items()),
+                ]
+            )
+            for reason, places in reasons.items()
+        ]
         head = f"{self.name}: mutation score {percent(self.score)}, {total[0]} killed, "
         return "\n".join(
             [
                 head + f"{total[1]} survived, {total[2]} equivalent",
                 *table(["operation", *outcomes], [*lines, ["all", *total]]),
                 *survivors,
-                *(f"\nequivalent, {count}: {reason}" for reason, count in reasons.items()),
+                *equivalents,
             ]
         )
 

@@ -3,7 +3,8 @@
     check.mutation_score(layer, x).raise_if_survivors()
 
 The backward pass is traced in float64, and each of its equations is changed by each operator that fits
-it, one at a time; the catalogue adds what people get wrong besides. A mutant is killed if a method of
+it, one at a time; the catalogue adds what people get wrong besides. Not entered are the bodies of a
+`while`, which might then never end, and kernels in Pallas. A mutant is killed if a method of
 the checker calls a row of it wrong. It is tried first against reverse mode, whose reference is computed
 once; what is left is compared with the original at many inputs (see `evidence`), and what differs there
 gets every method.
@@ -12,8 +13,6 @@ gets every method.
 import functools
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from fnn.check.battery import METHODS, examine
 from fnn.check.contract import structure
 from fnn.check.mutation.evidence import (
@@ -21,6 +20,7 @@ from fnn.check.mutation.evidence import (
     Difference,
     Input,
     difference,
+    has_kinks,
     inputs_of,
     is_other_platform,
     reached,
@@ -31,7 +31,7 @@ from fnn.check.mutation.report import Finding, MutationReport
 from fnn.check.report import GradientError, Report, Row
 from fnn.check.reverse import Reference, reference_of, reverse_mode
 from fnn.check.subjects import given_subject, loss_subject
-from fnn.check.trial import Subject, Trial, attempt, real_leaves
+from fnn.check.trial import Subject, Trial, attempt
 from fnn.layer import Key, Layer, PyTree
 from fnn.losses.loss import Loss
 
@@ -110,7 +110,7 @@ def score(given: Subject, *, seed: int = 0, methods: Sequence[str] = METHODS) ->
     live = reached(program, inputs)
     at_once = [name for name in _AT_ONCE if name in methods]
     # At a kink of the given point, "kinks" excuses what reverse mode alone calls wrong.
-    trusted = not _may_have_kinks(trial)
+    trusted = not has_kinks(trial)
     reference = reference_of(trial)
     findings = []
     for mutant in (*planted(trial, program), *catalogued(trial, program)):
@@ -171,12 +171,6 @@ def _closely(
 def _mutated(trial: Trial, mutant: Mutant) -> Trial:
     hand = tuple(run(mutant, trial.subject, trial.cache, probe.dy) for probe in trial.probes)
     return trial._replace(subject=trial.subject._replace(backward=mutant.backward), hand=hand)
-
-
-def _may_have_kinks(trial: Trial) -> bool:
-    """Whether a leaf holds zeros or ties, without which data meets a kink by accident only."""
-    leaves = [np.ravel(np.asarray(leaf)) for _, leaf in real_leaves(trial.subject)]
-    return any(len(np.unique(leaf)) < leaf.size or (leaf == 0).any() for leaf in leaves)
 
 
 def _first_wrong(rows: Sequence[Row]) -> Row | None:
