@@ -12,22 +12,22 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fnn.check.complex_step import complex_step
-from fnn.check.contract import deterministic, eager, given_structure, linearity, structure
-from fnn.check.convention import Convention
-from fnn.check.cover import cover
+from fnn.check.branches.cover import cover
 from fnn.check.diagnosis import explained
-from fnn.check.differences import numerical
-from fnn.check.forward import forward_mode
-from fnn.check.jacobian import jacobian
-from fnn.check.kinks import kinks
-from fnn.check.low_precision import low_precision
+from fnn.check.methods.complex_step import complex_step
+from fnn.check.methods.contract import deterministic, eager, given_structure, linearity, structure
+from fnn.check.methods.convention import Convention
+from fnn.check.methods.differences import numerical
+from fnn.check.methods.forward import forward_mode
+from fnn.check.methods.jacobian import jacobian
+from fnn.check.methods.kinks import kinks
+from fnn.check.methods.low_precision import low_precision
+from fnn.check.methods.reverse import reverse_mode
+from fnn.check.methods.second_order import second_order
+from fnn.check.methods.transforms import transforms
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import dtype_of
-from fnn.check.report import Branch, Row
-from fnn.check.reverse import reverse_mode
-from fnn.check.second_order import second_order
-from fnn.check.transforms import transforms
+from fnn.check.reports.report import Branch, Row
 from fnn.check.trial import Subject, Trial
 
 Method = Callable[[Subject, Trial, float], Sequence[Row]]

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from fnn.check.battery import AT_SIZE, examine, structure_rows
-from fnn.check.page import network_page
+from fnn.check.methods.reverse import reverse_mode
 from fnn.check.precision import exact, widen
-from fnn.check.report import GradientError, Report, Row
-from fnn.check.reverse import reverse_mode
+from fnn.check.reports.page import network_page
+from fnn.check.reports.report import GradientError, Report, Row
+from fnn.check.reports.text import drawn_by_rich, network_text
 from fnn.check.subjects import loss_subject
-from fnn.check.text import drawn_by_rich, network_text
 from fnn.check.trial import Subject, attempt
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses.loss import Loss
@@ -60,8 +60,8 @@ class NetworkReport(NamedTuple):
         return drawn_by_rich(console, network_text(self, options.max_width))
 
     def to_json(self) -> str:
-        """Strict JSON with a schema's name in it: see `fnn.check.encode`."""
-        from fnn.check.encode import network_to_json  # it needs the classes of this file
+        """Strict JSON with a schema's name in it: see `fnn.check.reports.encode`."""
+        from fnn.check.reports.encode import network_to_json  # it needs the classes of this file
 
         return network_to_json(self)
 
@@ -72,12 +72,12 @@ class NetworkReport(NamedTuple):
         Raises:
           ValueError: the text is not JSON, or of another schema, or lacks a field.
         """
-        from fnn.check.encode import network_from_json
+        from fnn.check.reports.encode import network_from_json
 
         return network_from_json(text)
 
     def to_html(self) -> str:
-        """One page with everything in it, which loads nothing: see `fnn.check.page`."""
+        """One page with everything in it, which loads nothing: see `fnn.check.reports.page`."""
         return network_page(self)
 
     def raise_if_wrong(self) -> None:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.battery import METHODS, examine
-from fnn.check.convention import Convention
+from fnn.check.methods.convention import Convention
 from fnn.check.precision import is_real, standard_flags
-from fnn.check.report import Report
+from fnn.check.reports.report import Report
 from fnn.check.trial import Subject, Trial, attempt
 from fnn.layer import Key, Layer, PyTree
 from fnn.losses.loss import Loss

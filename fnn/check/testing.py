@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fnn.check.function import function
+from fnn.check.functions.function import function
 from fnn.check.networks import NetworkReport, network
-from fnn.check.report import Report
+from fnn.check.reports.report import Report
 from fnn.check.subjects import layer, loss
 from fnn.layer import Layer
 from fnn.losses.loss import Loss

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 
 from fnn.check.battery import AT_SIZE
-from fnn.check.function import function
+from fnn.check.functions.function import function
 
 
 def data(*shape, seed=0):

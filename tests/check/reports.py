@@ -2,9 +2,9 @@
 
 import math
 
-from fnn.check.environment import Environment
 from fnn.check.networks import Entry, NetworkReport
-from fnn.check.report import Branch, Report, Row
+from fnn.check.reports.environment import Environment
+from fnn.check.reports.report import Branch, Report, Row
 
 METHODS = (
     "structure", "value", "reverse mode", "forward mode", "numerical", "linearity", "eager", "vmap",

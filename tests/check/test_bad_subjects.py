@@ -9,8 +9,8 @@ import pytest
 from planted import Affine, X, affine, lookup, spoiled, square
 
 from fnn import check
-from fnn.check.contract import deterministic
-from fnn.check.function import function
+from fnn.check.functions.function import function
+from fnn.check.methods.contract import deterministic
 from fnn.layer import pure
 
 

@@ -19,7 +19,7 @@ from planted import (
 )
 
 from fnn import check, layers, losses
-from fnn.check.complex_step import complex_step
+from fnn.check.methods.complex_step import complex_step
 from fnn.check.subjects import loss_subject
 from fnn.check.trial import attempt
 

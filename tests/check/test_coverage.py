@@ -10,9 +10,9 @@ from planted import affine, data, elementwise, rectifier, square
 from tables import LAYERS
 
 from fnn import layers
-from fnn.check.cover import MOST_POINTS, cover
-from fnn.check.coverage import coverage
-from fnn.check.kinks import kinks
+from fnn.check.branches.cover import MOST_POINTS, cover
+from fnn.check.branches.coverage import coverage
+from fnn.check.methods.kinks import kinks
 from fnn.check.subjects import trial_of
 from fnn.layer import pure
 

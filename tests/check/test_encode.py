@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from reports import WHERE, full_report, network_report, row
 
-from fnn.check.environment import environment
 from fnn.check.networks import NetworkReport
-from fnn.check.report import Report
+from fnn.check.reports.environment import environment
+from fnn.check.reports.report import Report
 
 
 def strictly(text):

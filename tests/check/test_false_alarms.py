@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tables import LAYERS, LOSSES
 
-from fnn.check.complex_step import complex_step
-from fnn.check.jacobian import jacobian
-from fnn.check.low_precision import low_precision
-from fnn.check.second_order import second_order
+from fnn.check.methods.complex_step import complex_step
+from fnn.check.methods.jacobian import jacobian
+from fnn.check.methods.low_precision import low_precision
+from fnn.check.methods.second_order import second_order
+from fnn.check.methods.transforms import transforms
 from fnn.check.subjects import given_subject, loss_subject
-from fnn.check.transforms import transforms
 from fnn.check.trial import attempt
 
 QUICK = ("linear of a sequence", "batch_norm", "dropout", "softmax_cross_entropy, labels")

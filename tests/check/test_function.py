@@ -26,7 +26,7 @@ from functions import (
 
 from fnn.check import GradientError
 from fnn.check.battery import AT_SIZE, METHODS
-from fnn.check.function import function
+from fnn.check.functions.function import function
 
 
 def test_a_right_custom_vjp_passes_and_the_report_says_what_it_was_compared_with():

@@ -17,7 +17,7 @@ from functions import (
     scaled_tanh,
 )
 
-from fnn.check.function import function
+from fnn.check.functions.function import function
 
 
 @pytest.mark.parametrize("reference", [None, lambda x: 2 * jnp.tanh(x)], ids=["none", "plain"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from functions import RIGHT, W, X, data, quick, ruled, scaled_tanh
 
-from fnn.check.function import function
+from fnn.check.functions.function import function
 
 
 def halved(x):

@@ -6,8 +6,8 @@ import pytest
 from planted import X, affine, data, gate, lookup, spoiled, square
 
 from fnn import check
-from fnn.check.jacobian import jacobian
-from fnn.check.reverse import reverse_mode
+from fnn.check.methods.jacobian import jacobian
+from fnn.check.methods.reverse import reverse_mode
 from fnn.layer import pure
 
 # Outputs of very different size: the second column's gradient is below the rounding of the first's.

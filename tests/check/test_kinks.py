@@ -8,8 +8,8 @@ from planted import affine, data, elementwise, rectifier, spoiled, square
 from tables import LAYERS, LOSSES
 
 from fnn import chain, layers
-from fnn.check.kinks import kinks
-from fnn.check.one_sided import one_sided
+from fnn.check.methods.kinks import kinks
+from fnn.check.methods.one_sided import one_sided
 from fnn.check.points import Point, structured_points
 from fnn.check.subjects import loss_subject, trial_of
 from fnn.check.trial import attempt

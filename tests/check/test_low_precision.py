@@ -18,7 +18,7 @@ from planted import (
 )
 
 from fnn import chain, check
-from fnn.check.low_precision import low_precision
+from fnn.check.methods.low_precision import low_precision
 from fnn.check.subjects import given_subject
 from fnn.check.trial import attempt
 from fnn.layer import pure

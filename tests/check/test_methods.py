@@ -38,7 +38,7 @@ def test_every_method_is_run_on_every_leaf():
 def test_some_methods_alone_in_the_order_of_the_battery():
     report = check.layer(affine(3), X, methods=("numerical", "reverse mode"))
     assert list(dict.fromkeys(row.method for row in report.rows)) == ["reverse mode", "numerical"]
-    with pytest.raises(ValueError, match="expected methods among structure, .* got differences"):
+    with pytest.raises(ValueError, match=r"expected methods among structure, .* got differences"):
         check.layer(affine(3), X, methods=("differences",))
 
 
@@ -244,7 +244,7 @@ def test_integer_outputs_and_complex_inputs_are_refused():
 
 
 def test_references_are_not_compiled_together():
-    """Under `jit`, autodiff of this maximum is 7 % off on a CPU: see `fnn.check.reverse`."""
+    """Under `jit`, autodiff of this maximum is 7 % off on a CPU: see `fnn.check.methods.reverse`."""
 
     def windows(x):
         n, h, w, c = x.shape

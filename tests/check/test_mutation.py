@@ -11,7 +11,7 @@ from fnn.check.jaxprs import equations, evaluate, replace, trace
 from fnn.check.mutation import mutation_score, mutation_score_of_loss
 from fnn.check.mutation.operators import operators
 from fnn.check.precision import exact
-from fnn.check.report import GradientError
+from fnn.check.reports.report import GradientError
 from fnn.layer import pure
 
 A = np.random.default_rng(0).standard_normal((3, 3))

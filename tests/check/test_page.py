@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from reports import METHODS, NASTY, full_report, network_report, row
 
-from fnn.check.report import Report
+from fnn.check.reports.report import Report
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -19,7 +19,7 @@ from planted import (
 )
 
 from fnn import check, layers
-from fnn.check.second_order import second_order
+from fnn.check.methods.second_order import second_order
 from fnn.layer import pure
 
 

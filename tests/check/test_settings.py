@@ -10,7 +10,7 @@ from planted import X, affine, spoiled, square
 
 from fnn import check
 from fnn.check.battery import AT_SIZE
-from fnn.check.function import function
+from fnn.check.functions.function import function
 from fnn.layer import Layer, pure
 
 # What a user may have switched on, and what a check runs under instead.

@@ -6,8 +6,8 @@ import pytest
 import rich.console
 from reports import METHODS, NASTY, full_report, network_report, row
 
-from fnn.check.report import Report
-from fnn.check.text import WIDTH, network_text, report_text
+from fnn.check.reports.report import Report
+from fnn.check.reports.text import WIDTH, network_text, report_text
 
 
 def table_of(text):

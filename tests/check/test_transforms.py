@@ -13,7 +13,7 @@ import pytest
 from planted import X, affine, batch_norm, data, gate, lookup, soft, spoiled, square
 
 from fnn import check, layers
-from fnn.check.transforms import loops, remat, retrace, sharding, transforms
+from fnn.check.methods.transforms import loops, remat, retrace, sharding, transforms
 from fnn.layer import Layer, Static, pure
 
 
@@ -148,7 +148,7 @@ def test_a_state_that_changes_its_shape_is_traced_again():
 SHARDED = """
 import numpy as np, jax
 from fnn import check, layers, chain
-from fnn.check.transforms import sharding
+from fnn.check.methods.transforms import sharding
 from fnn.layer import pure
 assert len(jax.devices()) == 8
 x = np.random.default_rng(0).standard_normal((16, 5)).astype(np.float32)

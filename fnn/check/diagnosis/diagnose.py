@@ -24,7 +24,7 @@ from fnn.check.diagnosis.whole import (
     zero,
 )
 from fnn.check.points import structured_points
-from fnn.check.report import Row
+from fnn.check.reports.report import Row
 from fnn.check.trial import Trial, attempt
 
 _DIFFERENT = 1e-12  # ‖h − g‖ / ‖g‖ below which there is nothing to explain

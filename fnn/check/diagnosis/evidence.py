@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.check.methods.references import output_of
 from fnn.check.precision import exact
-from fnn.check.references import output_of
 from fnn.check.trial import (
     Gradient,
     Subject,

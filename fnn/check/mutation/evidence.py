@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr
 
+from fnn.check.branches.cover import cover
 from fnn.check.compare import floor_of, norm, ratio
-from fnn.check.cover import cover
 from fnn.check.jaxprs import Location, Program, bodies, enclosing, evaluate
+from fnn.check.methods.one_sided import one_sided
 from fnn.check.mutation.mutants import Mutant
-from fnn.check.one_sided import one_sided
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import exact, is_real
 from fnn.check.probes import direction, draw

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Literal, NamedTuple
 
 from fnn.check.mutation.mutants import Mutant
-from fnn.check.report import GradientError
-from fnn.check.text import table
+from fnn.check.reports.report import GradientError
+from fnn.check.reports.text import table
 
 Outcome = Literal["killed", "survived", "equivalent"]
 

@@ -14,7 +14,8 @@ import functools
 from collections.abc import Callable, Sequence
 
 from fnn.check.battery import METHODS, examine
-from fnn.check.contract import structure
+from fnn.check.methods.contract import structure
+from fnn.check.methods.reverse import Reference, reference_of, reverse_mode
 from fnn.check.mutation.evidence import (
     ROUNDING,
     Difference,
@@ -28,8 +29,7 @@ from fnn.check.mutation.evidence import (
 )
 from fnn.check.mutation.mutants import Mutant, catalogued, planted, program_of
 from fnn.check.mutation.report import Finding, MutationReport
-from fnn.check.report import GradientError, Report, Row
-from fnn.check.reverse import Reference, reference_of, reverse_mode
+from fnn.check.reports.report import GradientError, Report, Row
 from fnn.check.subjects import given_subject, loss_subject
 from fnn.check.trial import Subject, Trial, attempt
 from fnn.layer import Key, Layer, PyTree

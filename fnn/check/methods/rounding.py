@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.compare import Array, norm
+from fnn.check.methods.references import auto_gradients
 from fnn.check.precision import dtype_of, is_real
-from fnn.check.references import auto_gradients
 from fnn.check.trial import (
     Gradient,
     Subject,

@@ -20,7 +20,7 @@ import numpy as np
 from fnn.check.compare import FLOOR, Array, compare_products, floor_of, norm, ratio
 from fnn.check.precision import exact
 from fnn.check.probes import direction
-from fnn.check.report import Row
+from fnn.check.reports.report import Row
 from fnn.check.trial import (
     Gradient,
     Trial,

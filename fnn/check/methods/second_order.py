@@ -17,12 +17,12 @@ import jax
 import numpy as np
 
 from fnn.check.compare import Array, compare_arrays, floor_of, norm, ratio
+from fnn.check.methods.references import Leaves, auto_gradient_of, gradient_of
 from fnn.check.precision import exact
 from fnn.check.probes import direction
-from fnn.check.references import Leaves, auto_gradient_of, gradient_of
-from fnn.check.report import Row
+from fnn.check.reports.report import Row
+from fnn.check.reports.verdicts import first_line, undecided_row
 from fnn.check.trial import Trial, as_vector, real_leaves
-from fnn.check.verdicts import first_line, undecided_row
 
 STEP = 1e-6  # of the one-sided differences that look for a kink
 _METHOD = "second order"

@@ -30,10 +30,11 @@ from fnn.check.jaxprs import (
     source,
     trace,
 )
+from fnn.check.methods.references import output_of
 from fnn.check.precision import dtype_of, exact, is_real
 from fnn.check.probes import direction
-from fnn.check.references import output_of
-from fnn.check.report import Row, worst_of
+from fnn.check.reports.report import Row, worst_of
+from fnn.check.reports.verdicts import first_line, undecided_row
 from fnn.check.trial import (
     Trial,
     Vector,
@@ -44,7 +45,6 @@ from fnn.check.trial import (
     run_forward,
     with_real_leaves,
 )
-from fnn.check.verdicts import first_line, undecided_row
 
 H = 1e-200
 EPSILON = float(np.finfo(np.float64).eps)

@@ -23,7 +23,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn.check.compare import FLOOR, compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import exact
-from fnn.check.report import Row, worst_of
+from fnn.check.reports.report import Row, worst_of
+from fnn.check.reports.verdicts import first_line, words_row
 from fnn.check.trial import (
     Gradient,
     Trial,
@@ -35,7 +36,6 @@ from fnn.check.trial import (
     run_forward,
     split,
 )
-from fnn.check.verdicts import first_line, words_row
 from fnn.layer import BackwardFunction, PyTree
 from fnn.tree import paths
 

@@ -1,6 +1,6 @@
 """Rows that compare no two numbers: a method that cannot tell, and a pass that does not run."""
 
-from fnn.check.report import Row, Verdict
+from fnn.check.reports.report import Row, Verdict
 
 
 def undecided_row(method: str, path: str, why: str, tolerance: float) -> Row:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import exact
-from fnn.check.report import Row, worst_of
+from fnn.check.reports.report import Row, worst_of
 from fnn.check.trial import Subject, Trial, Vector, as_vector, hand_leaves, real_leaves, split
 from fnn.layer import PyTree
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from fnn.check.binding import Binding, jvp, name_of, vjp
+from fnn.check.functions.binding import Binding, jvp, name_of, vjp
 from fnn.check.precision import dtype_of, is_real
 from fnn.layer import PyTree
 from fnn.tree import paths

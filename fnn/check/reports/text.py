@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fnn.check.networks import NetworkReport
-    from fnn.check.report import Branch, Report, Row, Verdict
+    from fnn.check.reports.report import Branch, Report, Row, Verdict
 
 MAIN_METHODS = ("reverse mode", "forward mode", "numerical")
 WIDTH = 120

@@ -20,15 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.battery import Findings
-from fnn.check.binding import Backward, Binding, Forward, vjp
 from fnn.check.compare import LEAST_GAIN, compare_arrays, norm, ratio
-from fnn.check.contract import deterministic, given_structure
+from fnn.check.functions.binding import Backward, Binding, Forward, vjp
+from fnn.check.functions.narrowing import lowest_dtype, narrowed
+from fnn.check.functions.rules import forward_rule, value
+from fnn.check.functions.witness import modes, witness_of
 from fnn.check.guard import guarded
-from fnn.check.narrowing import lowest_dtype, narrowed
+from fnn.check.methods.contract import deterministic, given_structure
 from fnn.check.precision import dtype_of, exact, standard_flags, widen
 from fnn.check.probes import Probe, draw
-from fnn.check.report import Row, worst_of
-from fnn.check.rules import forward_rule, value
+from fnn.check.reports.report import Row, worst_of
 from fnn.check.trial import (
     Gradient,
     Subject,
@@ -40,7 +41,6 @@ from fnn.check.trial import (
     run_backward,
     run_forward,
 )
-from fnn.check.witness import modes, witness_of
 from fnn.layer import PyTree
 
 

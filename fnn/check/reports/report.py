@@ -1,18 +1,18 @@
 """What a check found: a row for each method and leaf, as values; `str()` of it is a page to read.
 
 report.ok, report.failures, report.worst     to a program
-print(report), rich.print(report)            to a person: see `fnn.check.text`
-report.to_json(), Report.from_json(text)     to a file: see `fnn.check.encode`
-report.to_html()                             one page that needs no network: see `fnn.check.page`
+print(report), rich.print(report)            to a person: see `fnn.check.reports.text`
+report.to_json(), Report.from_json(text)     to a file: see `fnn.check.reports.encode`
+report.to_html()                             one page that needs no network: see `fnn.check.reports.page`
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from fnn.check.environment import Environment
-from fnn.check.page import report_page
-from fnn.check.text import drawn_by_rich, report_text
+from fnn.check.reports.environment import Environment
+from fnn.check.reports.page import report_page
+from fnn.check.reports.text import drawn_by_rich, report_text
 
 Verdict = Literal["ok", "wrong", "undecided", "kink"]
 
@@ -126,8 +126,8 @@ class Report(NamedTuple):
         return drawn_by_rich(console, report_text(self, options.max_width))
 
     def to_json(self) -> str:
-        """Strict JSON with a schema's name in it: see `fnn.check.encode`."""
-        from fnn.check.encode import report_to_json  # it needs the classes of this file
+        """Strict JSON with a schema's name in it: see `fnn.check.reports.encode`."""
+        from fnn.check.reports.encode import report_to_json  # it needs the classes of this file
 
         return report_to_json(self)
 
@@ -138,12 +138,12 @@ class Report(NamedTuple):
         Raises:
           ValueError: the text is not JSON, or of another schema, or lacks a field.
         """
-        from fnn.check.encode import report_from_json
+        from fnn.check.reports.encode import report_from_json
 
         return report_from_json(text)
 
     def to_html(self) -> str:
-        """One page with everything in it, which loads nothing: see `fnn.check.page`."""
+        """One page with everything in it, which loads nothing: see `fnn.check.reports.page`."""
         return report_page(self)
 
     def raise_if_wrong(self) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from fnn.check.binding import Binding, vjp
+from fnn.check.functions.binding import Binding, vjp
 from fnn.check.jaxprs import Program, enclosing, equations, source, trace
 from fnn.layer import PyTree
 

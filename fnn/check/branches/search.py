@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fnn.check.branches.sites import Key, Watch
 from fnn.check.points import scale_of
-from fnn.check.sites import Key, Watch
 from fnn.check.trial import Vector
 
 SCALES = (10.0, 0.1, 100.0, 1e-3, 1e3)

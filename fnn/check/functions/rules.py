@@ -9,12 +9,12 @@
 import jax
 import numpy as np
 
-from fnn.check.binding import Binding, jvp, vjp
 from fnn.check.compare import FLOOR, LEAST_GAIN, compare_arrays, norm
-from fnn.check.contract import without_common
+from fnn.check.functions.binding import Binding, jvp, vjp
+from fnn.check.methods.contract import without_common
 from fnn.check.precision import is_real
 from fnn.check.probes import direction
-from fnn.check.report import Row, worst_of
+from fnn.check.reports.report import Row, worst_of
 from fnn.layer import PyTree
 from fnn.tree import paths
 

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
-from fnn.check.one_sided import one_sided
+from fnn.check.methods.one_sided import one_sided
 from fnn.check.points import Point, scale_of
 from fnn.check.precision import exact, is_real
-from fnn.check.report import Row
+from fnn.check.reports.report import Row
 from fnn.check.trial import Trial, Vector, as_vector, from_vector, point, run_backward, run_forward
 
 Convention = float | Literal["first", "last", "split"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from fnn.check.battery import METHODS, Findings, examine
-from fnn.check.binding import (
+from fnn.check.functions.binding import (
     Backward,
     Binding,
     Forward,
@@ -21,13 +21,13 @@ from fnn.check.binding import (
     hashable,
     name_of,
 )
-from fnn.check.given import given_findings
-from fnn.check.narrowing import narrowed
+from fnn.check.functions.given import given_findings
+from fnn.check.functions.narrowing import narrowed
+from fnn.check.functions.rules import forward_rule, value
+from fnn.check.functions.witness import Witness, modes, witness_of
 from fnn.check.precision import exact, widen
-from fnn.check.report import Report, Row
-from fnn.check.rules import forward_rule, value
+from fnn.check.reports.report import Report, Row
 from fnn.check.trial import Subject, attempt
-from fnn.check.witness import Witness, modes, witness_of
 from fnn.layer import PyTree
 
 # What is left to ask where autodiff cannot differentiate the reference in both modes.

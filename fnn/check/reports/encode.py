@@ -14,9 +14,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from fnn.check.environment import Environment, environment
 from fnn.check.networks import Entry, NetworkReport
-from fnn.check.report import Branch, Report, Row
+from fnn.check.reports.environment import Environment, environment
+from fnn.check.reports.report import Branch, Report, Row
 
 SCHEMA = "fnn.check/1"
 Fields = dict[str, Any]

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from fnn.check.compare import FLOOR, LEAST_GAIN, Array, compare_arrays
+from fnn.check.methods.references import output_of
 from fnn.check.precision import exact
-from fnn.check.references import output_of
-from fnn.check.report import Row
+from fnn.check.reports.report import Row
 from fnn.check.trial import (
     Gradient,
     Trial,

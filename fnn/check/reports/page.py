@@ -11,8 +11,8 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fnn.check.environment import Environment, environment
-from fnn.check.text import (
+from fnn.check.reports.environment import Environment, environment
+from fnn.check.reports.text import (
     MAIN_METHODS,
     RANK,
     by_leaf,
@@ -25,7 +25,7 @@ from fnn.check.text import (
 
 if TYPE_CHECKING:
     from fnn.check.networks import NetworkReport
-    from fnn.check.report import Branch, Report, Row
+    from fnn.check.reports.report import Branch, Report, Row
 
 _SHADES = {"ok": (1e-3, 1e-1), "wrong": (1e2, 1e6)}  # of severity, where a colour deepens
 _LEGEND = (
@@ -81,7 +81,7 @@ def network_page(network: "NetworkReport") -> str:
 
 
 def _page(title: str, body: Iterable[str]) -> str:
-    style = files("fnn.check").joinpath("page.css").read_text("utf-8")
+    style = files("fnn.check.reports").joinpath("page.css").read_text("utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -2,7 +2,7 @@
 
 A comparison of two gradients says nothing about the code that did not run. Here the program of the
 forward and the backward pass is evaluated equation by equation at every point that was checked; a side
-that none reached is a `Branch`, with an input that reaches it where `fnn.check.search` finds one. Such
+that none reached is a `Branch`, with an input that reaches it where `search` finds one. Such
 inputs, and those around every threshold, are the points that a further comparison should be made at.
 """
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fnn.check.branches.search import Input, Survey, explore
+from fnn.check.branches.sites import Key, Watch
 from fnn.check.points import Point, structured_points
-from fnn.check.report import Branch
-from fnn.check.search import Input, Survey, explore
-from fnn.check.sites import Key, Watch
+from fnn.check.reports.report import Branch
 from fnn.check.trial import (
     Subject,
     Trial,

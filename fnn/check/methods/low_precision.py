@@ -20,10 +20,11 @@ import numpy as np
 
 from fnn.check.compare import Array, norm, ratio
 from fnn.check.jaxprs import equations, trace
+from fnn.check.methods.references import auto_gradients
+from fnn.check.methods.rounding import Place, Spread, on_kink, rounded
 from fnn.check.precision import exact, is_real
-from fnn.check.references import auto_gradients
-from fnn.check.report import Row, Verdict, worst_of
-from fnn.check.rounding import Place, Spread, on_kink, rounded
+from fnn.check.reports.report import Row, Verdict, worst_of
+from fnn.check.reports.verdicts import first_line, undecided_row, words_row
 from fnn.check.trial import (
     Gradient,
     Subject,
@@ -35,7 +36,6 @@ from fnn.check.trial import (
     run_backward,
     run_forward,
 )
-from fnn.check.verdicts import first_line, undecided_row, words_row
 from fnn.layer import PyTree
 
 ULPS = 2.0  # what a correct pass may lose besides what its data lose

@@ -1,7 +1,7 @@
 """`coverage`: what a check of one layer at one input leaves out of its backward pass, in one call."""
 
-from fnn.check.cover import cover
-from fnn.check.report import Branch
+from fnn.check.branches.cover import cover
+from fnn.check.reports.report import Branch
 from fnn.check.subjects import trial_of
 from fnn.layer import Key, Layer, PyTree
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fnn.check.one_sided import one_sided
-from fnn.check.report import Verdict
+from fnn.check.methods.one_sided import one_sided
+from fnn.check.reports.report import Verdict
 from fnn.check.trial import Vector
 
 SAFETY = 3.0  # tolerated errors of a difference, in units of its own estimate

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.compare import floor_of, norm, ratio
-from fnn.check.convention import Convention, documented_rows
+from fnn.check.methods.convention import Convention, documented_rows
+from fnn.check.methods.reverse import reverse_gradients
+from fnn.check.methods.subdifferential import Interval, interval_along, verdict_on
 from fnn.check.points import Point, scale_of, structured_points
 from fnn.check.precision import exact
-from fnn.check.report import Row, Verdict
-from fnn.check.reverse import reverse_gradients
-from fnn.check.subdifferential import Interval, interval_along, verdict_on
+from fnn.check.reports.report import Row, Verdict
 from fnn.check.trial import (
     Gradient,
     Trial,

@@ -17,7 +17,7 @@ import numpy as np
 
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import dtype_of, exact, is_real, standard_flags
-from fnn.check.report import Row, worst_of
+from fnn.check.reports.report import Row, worst_of
 from fnn.check.trial import (
     Gradient,
     Subject,

@@ -1,0 +1,1 @@
+"""What a check found, as values, as text, as JSON and as one HTML page."""
