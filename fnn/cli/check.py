@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn.check.networks import NetworkReport
-from fnn.check.report import Report
+from fnn.check.reports.report import Report
 from fnn.check.testing import report_of
 from fnn.cli.options import FILE, NAME, OFF, POSITIONAL, REPEATED, SPEC
 from fnn.cli.subject import MisusedError, draw, load

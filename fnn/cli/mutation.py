@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from fnn.check.mutation import MutationReport, mutation_score, mutation_score_of_loss
-from fnn.check.report import GradientError
+from fnn.check.reports.report import GradientError
 from fnn.cli.options import NAME, OFF, POSITIONAL, REPEATED, SPEC
 from fnn.cli.subject import MisusedError, draw, load
 from fnn.layer import Layer

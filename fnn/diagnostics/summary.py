@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn.check.text import table
+from fnn.check.reports.text import table
 from fnn.diagnostics.flops import flops_by_call
 from fnn.layer import Key, Layer, PyTree, map_layers
 
