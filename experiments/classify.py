@@ -22,7 +22,7 @@ from experiments.pictures import Invert, read_picture
 from experiments.plan import data_folder
 from experiments.screen import Screen
 from fnn import data
-from fnn.check.text import table
+from fnn.check.reports.text import table
 from fnn.extras import require
 
 DONE, MISUSED = 0, 2

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -72,23 +72,40 @@ def load(path: str | os.PathLike[str]) -> Classifier:
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged, or `save` did not write it.
     """
-    metadata = read_metadata(path)
-    missing = {"model", "dataset", "classes", "input_shape"} - metadata.keys()
-    if missing or metadata["model"] not in RECIPES:
-        raise ValueError(
-            f"{path}: expected a file that experiments.mnist wrote, for one of {list(RECIPES)}, "
-            f"got the metadata {metadata}"
-        )
-    model: Model = "mlp" if metadata["model"] == "mlp" else "convnet"
-    classes, shape = json.loads(metadata["classes"]), tuple(json.loads(metadata["input_shape"]))
+    model, dataset, classes, shape = _described(path, read_metadata(path))
     net = RECIPES[model].build(len(classes))
     example = jax.ShapeDtypeStruct((1, *shape), np.float32)
     params, state = jax.eval_shape(net.init, jax.random.key(0), example)
     constants = {"mean": jax.ShapeDtypeStruct(shape, np.float32)}
     weights: Weights = load_weights(path, params, state, constants=constants)
     centre = Centre(np.asarray(weights.constants["mean"]))
-    dataset = metadata["dataset"]
-    return Classifier(model, dataset, tuple(classes), centre, weights.params, weights.state)
+    return Classifier(model, dataset, classes, centre, weights.params, weights.state)
+
+
+def _described(
+    path: str | os.PathLike[str], metadata: Mapping[str, str]
+) -> tuple[Model, str, tuple[str, ...], tuple[int, ...]]:
+    """(model, data set, classes, input's shape), as `save` writes them: a file is from outside."""
+    try:
+        model, dataset = metadata["model"], metadata["dataset"]
+        classes, shape = json.loads(metadata["classes"]), json.loads(metadata["input_shape"])
+        ours = (
+            model in RECIPES
+            and isinstance(classes, list)
+            and len(classes) > 0
+            and all(type(name) is str for name in classes)
+            and isinstance(shape, list)
+            and len(shape) == 3
+            and all(type(size) is int and size > 0 for size in shape)
+        )
+    except (KeyError, ValueError):
+        ours = False
+    if not ours:
+        raise ValueError(
+            f"{path}: expected a file that experiments.mnist wrote, for one of {list(RECIPES)}, "
+            f"got the metadata {metadata}"
+        )
+    return "mlp" if model == "mlp" else "convnet", dataset, tuple(classes), tuple(shape)
 
 
 def weights_file(run: Path) -> Path:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -64,18 +65,25 @@ class Plan(NamedTuple):
         """Of the whole run."""
         return self.epochs * steps_per_epoch(len(self.dataset.train.y), self.config.batch_size)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the command line set, with the choices that it left open."""
+        return dataclasses.asdict(self.config) | {"epochs": self.epochs, "rate": self.rate}
+
 
 def prepare(config: Config) -> Plan:
     """Load the data and choose the settings.
 
     Raises:
-      ValueError, OSError, ImportError: a setting makes no sense, or the data cannot be had.
+      ValueError, OSError, ImportError: a setting makes no sense, nothing can be written to --out, or the
+        data cannot be had.
     """
     recipe = RECIPES[config.model]
     epochs = recipe.epochs if config.epochs is None else config.epochs
     rate = recipe.rate if config.rate is None else config.rate
     if epochs < 1 or not rate > 0:
         raise ValueError(f"expected --epochs >= 1 and --rate > 0, got {epochs} and {rate}")
+    _probe(config.out)
     dataset = data.load(config.dataset, config.data_dir, config.download)
     steps_per_epoch(len(dataset.train.y), config.batch_size)  # refuses a batch that does not fit
     centred, centre = data.centred(dataset)
@@ -84,6 +92,18 @@ def prepare(config: Config) -> Plan:
     )
     net = recipe.build(len(dataset.classes))
     return Plan(config, epochs, rate, dataset, centre, examples, held_out, net)
+
+
+def _probe(out: Path) -> None:
+    """Refuse a folder that nothing can be written to, before there is something; leaves no trace."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        raise OSError(
+            f"--out {out}: expected a folder that can be written to, got: {error}"
+        ) from error
 
 
 def describe(dataset: data.Dataset, config: Config) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from fnn.train import Report
 class Record:
     """The history of a run, written to `path` while it grows; a context manager.
 
-    The file is flushed after every line, so that a run that is stopped has a whole log.
+    The file is made with the first line, and flushed after every one, so that a run that is stopped has
+    a whole log.
     """
 
     def __init__(self, path: Path, batch_size: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
+        self._path = path
+        self._file: TextIO | None = None
         self._batch_size = batch_size
         self._training: list[Course] = []
         self._held_out: list[tuple[float, float, float]] = []
@@ -37,7 +38,8 @@ class Record:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, report: Report) -> None:
         """Keep one report, and write its line."""
@@ -60,13 +62,17 @@ class Record:
         }
         if info.distance is not None:
             distance = float(info.distance.max())
-            self.largest_distance = max(distance, self.largest_distance or 0.0)
+            # A NaN is the largest of all, which Python's max does not say.
+            self.largest_distance = float(np.maximum(distance, self.largest_distance or 0.0))
             line["gradient_distance"] = distance
         if report.evaluation is not None:
             loss = float(report.evaluation.loss)
             accuracy = float(report.evaluation.metrics["accuracy"])
             self._held_out.append((math.floor(report.epochs), loss, accuracy))
             line |= {"test_loss": loss, "test_accuracy": accuracy}
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w", encoding="utf-8")
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 

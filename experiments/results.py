@@ -13,18 +13,22 @@ import numpy as np
 import fnn
 from experiments.networks import Classifier, weights_file
 from experiments.record import Record
-from fnn.check.text import table
+from fnn.check.reports.text import table
 from fnn.data import Dataset
 from fnn.diagnostics import first_layer_filters, plots
 from fnn.train import confusion_matrix
 
 PICTURES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
+LOG = "log.jsonl"
 
 
 def begin(out: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings, and take away what an earlier run left there but for its weights."""
+    """Write the settings, and take away what an earlier run left there but for its weights.
+
+    For a run that has learned something: until then, what an earlier one left is worth more.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*PICTURES, "result.json"):
+    for name in (*PICTURES, LOG, "result.json"):
         (out / name).unlink(missing_ok=True)
     versions = {"fnn": fnn.__version__, "jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0]
@@ -101,7 +105,7 @@ def tested(out: Path, record: Record, dataset: Dataset) -> str:
 
 def left(out: Path) -> str:
     """The files of the run, and what to do with them."""
-    names = [weights_file(out).name, "log.jsonl", "config.json", "result.json", *PICTURES]
+    names = [weights_file(out).name, LOG, "config.json", "result.json", *PICTURES]
     found = [name for name in names if (out / name).exists()]
     return f"{out}: {', '.join(found)}\nnext: python -m experiments.classify {out} --sample 5"
 

@@ -43,8 +43,13 @@ def package_folder(package: str, extra: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def install_command(extra: str) -> str:
+    """What to type for an extra, with fnn installed or in a checkout of it."""
+    return f'pip install "fnn[{extra}]", or in a checkout: pip install -e ".[{extra}]"'
+
+
 def _mend(module: str, extra: str, reason: str) -> str:
     return (
         f"the optional module {module!r} is needed here and could not be imported ({reason}); "
-        f'install it with: pip install "fnn[{extra}]"'
+        f"install it with: {install_command(extra)}"
     )

@@ -18,6 +18,7 @@ def test_an_installed_module_is_returned():
 def test_a_missing_module_names_the_command_that_installs_it(module):
     with pytest.raises(ImportError, match=r'pip install "fnn\[experiments\]"') as caught:
         require(module, "experiments")
+    assert 'pip install -e ".[experiments]"' in str(caught.value)  # in a checkout
     assert repr(module) in str(caught.value)
     assert caught.value.name == module
 

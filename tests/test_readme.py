@@ -1,26 +1,75 @@
 """The programs of the README run as they stand, and prove what they say."""
 
 import re
+import shlex
+import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from fnn import chain, check, cli, layers, losses
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+WRONG = PROGRAMS[1].replace("dy / scale**2", "dy / scale")
+
+
+def run(program):
+    """What the program defines."""
+    names = {}
+    exec(program, names)
+    return names
 
 
 def test_the_training_program_trains(capsys):
-    exec(PROGRAMS[0], {})
+    run(PROGRAMS[0])
     last = capsys.readouterr().out.splitlines()[-1]
     assert float(last.split()[-1]) > 0.93
 
 
 def test_the_layer_is_proved_and_a_wrong_one_is_not():
-    exec(PROGRAMS[1], {})
-    wrong = PROGRAMS[1].replace("dy / scale**2", "dy / scale")
-    assert wrong != PROGRAMS[1]
-    with pytest.raises(AssertionError, match="x"):
-        exec(wrong, {})
+    assert PROGRAMS[1] != WRONG
+    run(PROGRAMS[1])["test_softsign"]()
+    with pytest.raises(AssertionError, match="x: reverse mode at index") as caught:
+        run(WRONG)["test_softsign"]()
+    (likely,) = re.findall(r"\*(likely: .*?)\*", " ".join(README.split()))
+    assert likely in str(caught.value)
+
+
+@pytest.mark.parametrize(("program", "status"), [(PROGRAMS[1], 0), (WRONG, 1)])
+def test_the_shell_says_the_same(program, status, tmp_path, monkeypatch, capsys):
+    (line,) = re.findall(r"^    fnn (check .*)$", README, flags=re.MULTILINE)
+    module = f"activations_{status}"  # a module is imported once
+    (tmp_path / f"{module}.py").write_text(program)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert cli.main(shlex.split(line.replace("activations", module))) == status
+    assert ("WRONG" in capsys.readouterr().out) == bool(status)
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_no_planted_fault_is_missed():
+    assert "lists those that no method finds: here none" in README
+    x = jnp.linspace(-2.0, 2.0, 12).reshape(3, 4)
+    assert check.mutation_score(run(PROGRAMS[1])["softsign"](), x).ok
+
+
+def test_the_other_checks_take_what_the_readme_names(key, rng):
+    x, target = rng.normal(size=(4, 3)).astype(np.float32), np.array([0, 1, 1, 0])
+    net, loss = chain(hidden=layers.linear(2)), losses.softmax_cross_entropy()
+    params, state = net.init(key, jnp.asarray(x))
+    reports = [
+        check.layer(net, x),
+        check.loss(loss, x, target),
+        check.network(net, loss, x, target, params=params, state=state),
+        check.function(jnp.tanh, x),
+    ]
+    for report in reports:
+        assert report.ok
+        assert report.to_json()
+        assert report.to_html()
 
 
 def test_the_training_program_has_about_twenty_lines():

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from a folder with their four published files."""
+"""MNIST and Fashion-MNIST from a folder with their four published files, packed or unpacked."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from fnn.data.examples import Dataset, Examples, validate
 from fnn.data.idx import read_idx
 
-# (images, labels), the names under which both data sets are published.
+# (images, labels), the names under which both data sets are published; unpacked without the `.gz`.
 TRAIN_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
@@ -32,6 +32,7 @@ CLASSES = {
 def read_mnist(name: str, folder: str | os.PathLike[str]) -> Dataset:
     """The data set `name` ("mnist" or "fashion-mnist") from the four files in `folder`.
 
+    Each may be packed as it is published or unpacked; where both are there, the packed one is read.
     Whole, it has 60,000 training and 10,000 test images of 28 × 28; a shorter one is read as well.
     x is float32, grey levels 0 … 255 over 255.
 
@@ -52,13 +53,20 @@ def read_mnist(name: str, folder: str | os.PathLike[str]) -> Dataset:
     return Dataset(name, train, test, CLASSES[name])
 
 
-def _read_part(name: str, folder: Path, images_file: str, labels_file: str) -> Examples:
-    images, labels = read_idx(folder / images_file), read_idx(folder / labels_file)
+def _read_part(name: str, folder: Path, images_name: str, labels_name: str) -> Examples:
+    images_file, labels_file = _file(folder, images_name), _file(folder, labels_name)
+    images, labels = read_idx(images_file), read_idx(labels_file)
     if images.ndim != 3:
         raise ValueError(
-            f"{folder / images_file}: expected images of shape (N, H, W), got shape {images.shape}"
+            f"{images_file}: expected images of shape (N, H, W), got shape {images.shape}"
         )
     x = np.divide(images, 255, dtype=np.float32)[..., None]
     part = Examples(x, labels.astype(np.int32))
-    validate(part, CLASSES[name], f"{folder / images_file} with {labels_file}")
+    validate(part, CLASSES[name], f"{images_file} with {labels_file.name}")
     return part
+
+
+def _file(folder: Path, published: str) -> Path:
+    """The file as it is published, or unpacked if only that is there."""
+    packed, plain = folder / published, folder / published.removesuffix(".gz")
+    return plain if plain.exists() and not packed.exists() else packed

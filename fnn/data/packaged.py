@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.data.examples import Dataset, Examples, validate
 from fnn.data.split import stratified_split
-from fnn.extras import package_folder
+from fnn.extras import install_command, package_folder
 
 SPLIT_SEED = 0
 DIGITS = tuple("0123456789")
@@ -47,7 +47,7 @@ def _from_csv(
     if not path.is_file():
         raise FileNotFoundError(
             f"no file {path}: the installed {package} does not hold the data that fnn expects; "
-            f'install a version that does with: pip install -U "fnn[experiments]"'
+            f"install another version of it with: {install_command('experiments')}"
         )
     try:
         table = np.loadtxt(path, dtype=np.uint8, delimiter=",", ndmin=2)

@@ -19,7 +19,8 @@ def load(
     """The data set `name`, checked.
 
     "packaged" and "digits" come with installed packages, and the other arguments do not concern
-    them. "mnist" and "fashion-mnist" are read from the folder of that name in `data_dir`.
+    them. "mnist" and "fashion-mnist" are read from the folder of that name in `data_dir`, packed or
+    unpacked; a download fetches the packed files.
 
     Args:
         name: one of `NAMES`.

@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST from their four files: made ones, and the real ones where they are."""
 
+import gzip
 import re
 
 import numpy as np
@@ -28,6 +29,26 @@ def test_each_missing_file_is_named(missing, mnist_folder):
     folder = mnist_folder()
     (folder / missing).unlink()
     with pytest.raises(FileNotFoundError, match=re.escape(missing)):
+        read_mnist("mnist", folder)
+
+
+@pytest.mark.parametrize("unpacked", [TRAIN_FILES + TEST_FILES, TRAIN_FILES[:1]])
+def test_unpacked_files_are_read_as_well(unpacked, mnist_folder):
+    folder = mnist_folder()
+    published = read_mnist("mnist", folder)
+    for name in unpacked:
+        packed = folder / name
+        (folder / name.removesuffix(".gz")).write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+    np.testing.assert_array_equal(read_mnist("mnist", folder).train.x, published.train.x)
+    np.testing.assert_array_equal(read_mnist("mnist", folder).test.y, published.test.y)
+
+
+def test_a_fault_in_an_unpacked_file_names_that_file(mnist_folder, idx_bytes):
+    folder = mnist_folder()
+    (folder / TEST_FILES[1]).unlink()
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(9)))
+    with pytest.raises(ValueError, match=r"with t10k-labels-idx1-ubyte: expected one label"):
         read_mnist("mnist", folder)
 
 

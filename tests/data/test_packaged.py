@@ -136,7 +136,7 @@ def test_a_damaged_table_is_refused_by_name(table, words, tmp_path, monkeypatch)
 
 def test_a_package_without_the_file_and_no_package_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(packaged, "package_folder", lambda package, extra: tmp_path)
-    with pytest.raises(FileNotFoundError, match=r'digits\.csv\.gz.*pip install -U "fnn\['):
+    with pytest.raises(FileNotFoundError, match=r'digits\.csv\.gz.*pip install "fnn\['):
         load("digits")
 
     def absent(package, extra):

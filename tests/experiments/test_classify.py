@@ -200,3 +200,29 @@ class TestMisuse:
         code, out = classified(capsys, tmp_path, "--sample", 1)
         assert code == 2
         assert "expected a file that experiments.mnist wrote" in out
+
+    @pytest.mark.parametrize(
+        ("field", "text"),
+        [
+            ("input_shape", "5"),
+            ("input_shape", "[8, 8]"),
+            ("input_shape", "[8, 8, -1]"),
+            ("input_shape", "[8, 8, true]"),
+            ("input_shape", "[8, 8,"),
+            ("classes", "10"),
+            ("classes", "[]"),
+            ("classes", "[0, 1]"),
+            ("classes", "ten"),
+        ],
+    )
+    def test_metadata_that_is_not_ours(self, field, text, tmp_path, capsys):
+        from fnn.train import save_weights
+
+        ours = {"model": "mlp", "dataset": "digits", "classes": '["0"]', "input_shape": "[8, 8, 1]"}
+        file = tmp_path / "weights.safetensors"
+        save_weights(file, {"a": np.zeros(2)}, (), ours | {field: text})
+        code, out = classified(capsys, tmp_path, "--sample", 1)
+        assert code == 2
+        assert "expected a file that experiments.mnist wrote" in out
+        assert field in out
+        assert text in out

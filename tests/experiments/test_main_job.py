@@ -14,7 +14,7 @@ import pytest
 
 from experiments import mnist, networks
 from experiments.networks import weights_file
-from fnn import chain, data, layers
+from fnn import chain, data, layers, train
 from fnn.train import read_metadata
 
 ROOT = Path(__file__).parents[2]
@@ -142,13 +142,13 @@ def test_ctrl_c_saves_what_was_learned(tmp_path):
         text=True,
     )
     try:
-        log, deadline = out / "log.jsonl", time.monotonic() + 120
+        log, deadline = out / "log.jsonl", time.monotonic() + 300
         while not (log.exists() and log.stat().st_size):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -162,14 +162,65 @@ def test_ctrl_c_saves_what_was_learned(tmp_path):
     assert not (out / "mistakes.png").exists()
 
 
-def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def test_ctrl_c_while_it_compiles_ends_in_words(tmp_path):
+    """Not in a crash of the compiler's threads at the interpreter's end."""
+    process = subprocess.Popen(
+        command("--no-check-gradients", "--out", tmp_path / "run"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stdout:
+            if line.startswith("training"):
+                break
+        # The first call compiles for longer than this, and then trains for an epoch.
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C after 0 of" in stdout
+    assert "Traceback" not in stdout + stderr
+    assert not (tmp_path / "run").exists()
 
-    monkeypatch.setattr(mnist.train, "fit", interrupted)
-    assert mnist.main([*SMALL, "--out", str(tmp_path / "run")]) == 130
+
+def test_after_ctrl_c_the_process_ends_at_once_with_all_that_it_said():
+    """The crash at the interpreter's end comes at some moments of a compilation; this at each."""
+    program = """
+import atexit, os
+from experiments import mnist
+atexit.register(os.abort)
+print("said", end="")
+mnist.leave(130)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (130, "said"), done.stderr
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def not_finite_at_once(net, loss, optimizer, state, *_, **__):
+    raise train.NonFiniteError("nothing is finite", state)
+
+
+@pytest.mark.parametrize(("fit", "code"), [(interrupted, 130), (not_finite_at_once, 1)])
+def test_a_run_that_learned_nothing_leaves_what_was_there(fit, code, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mnist.train, "fit", fit)
+    earlier = {"weights.safetensors", "log.jsonl", "config.json", "result.json", "curves.png"}
+    for name in earlier:
+        (tmp_path / name).write_text("earlier")
+    assert mnist.main([*SMALL, "--out", str(tmp_path)]) == code
     assert "nothing was learned yet" in capsys.readouterr().out
-    assert not weights_file(tmp_path / "run").exists()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        earlier, "earlier"
+    )
 
 
 def test_numbers_that_are_not_finite_stop_the_training(tmp_path, capsys):
@@ -219,16 +270,55 @@ def test_what_cannot_begin_says_why(arguments, words, capsys):
     assert words in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("place", ["file", "file/below/it"])
+def test_an_out_that_cannot_be_written_is_refused_before_anything_is_shown(place, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert mnist.main([*SMALL, "--out", str(tmp_path / place)]) == 2
+    printed = capsys.readouterr().out
+    assert "cannot begin: --out" in printed
+    assert str(tmp_path / place) in printed
+    assert "images to train" not in printed
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_out_where_nothing_may_be_written_is_refused_with_the_reason(
+    tmp_path, monkeypatch, capsys
+):
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("experiments.plan.tempfile.TemporaryFile", forbidden)
+    assert mnist.main([*SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert "Permission denied" in capsys.readouterr().out
+
+
+def test_help_says_what_it_does_and_no_numbers_of_one_machine(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        mnist.main(["--help"])
+    printed = capsys.readouterr().out
+    assert "every gradient written by hand" in printed
+    assert "Xeon" not in printed
+    assert "98." not in printed
+
+
 def test_the_environment_names_the_data_folder(monkeypatch, capsys):
     monkeypatch.setitem(os.environ, "FNN_DATA_DIR", "named-by-the-environment")
     assert mnist.main(["--dataset", "fashion-mnist"]) == 2
     assert "named-by-the-environment" in capsys.readouterr().out
 
 
-def test_a_second_run_takes_away_the_pictures_of_the_first(finished, tmp_path):
+def test_a_second_run_takes_away_the_pictures_of_the_first(tmp_path, monkeypatch):
     out = tmp_path / "run"
     out.mkdir()
-    for name in ("mistakes.png", "result.json"):
+    for name in ("mistakes.png", "curves.png", "result.json", "log.jsonl"):
         (out / name).write_text("old")
-    assert mnist.main([*SMALL, "--rate", "1e38", "--out", str(out)]) == 1
-    assert not (out / "mistakes.png").exists()
+
+    def one_step_and_then_not_finite(net, loss, optimizer, state, *_, **__):
+        raise train.NonFiniteError("no longer finite", state._replace(step=state.step + 1))
+        yield
+
+    monkeypatch.setattr(mnist.train, "fit", one_step_and_then_not_finite)
+    assert mnist.main([*SMALL, "--out", str(out)]) == 1
+    left = {path.name for path in out.iterdir()}
+    assert left == {"weights.safetensors", "config.json", "result.json"}
+    assert not json.loads((out / "result.json").read_text())["finished"]

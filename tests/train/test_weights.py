@@ -162,6 +162,33 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(network, file, m
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(network, file):
+    resource = pytest.importorskip("resource")
+    save_weights(file, {"a": jnp.zeros(2)}, ())
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100, hard)
+    )  # of every file: a disk that is full soon
+    try:
+        with pytest.raises(OSError, match="too large"):
+            save_weights(file, *network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_whoever_reads_the_old_file_reads_it_to_its_end(network, file):
+    """The new file takes the old one's name, and is never written into it."""
+    save_weights(file, {"a": jnp.zeros(2)}, ())
+    before = file.read_bytes()
+    with file.open("rb") as reader:
+        save_weights(file, *network)
+        assert reader.read() == before
+    assert file.read_bytes() != before
+
+
 def test_folders_are_made(tmp_path):
     save_weights(tmp_path / "a" / "b" / "w", {"a": jnp.zeros(2)}, ())
     assert (tmp_path / "a" / "b" / "w").is_file()
