@@ -7,6 +7,7 @@ import pytest
 
 from fnn import chain, custom_vjp, hvp, layers, losses, residual, value_and_grad
 from fnn.gradient import auto_value_and_grad, mean_loss
+from fnn.tap import passages
 
 
 @pytest.fixture
@@ -106,3 +107,38 @@ def test_an_empty_batch_is_refused(problem, key):
     params, state = dense.init(key, x)
     with pytest.raises(ValueError, match="at least one example"):
         value_and_grad(dense, loss)(params, state, x[:0], labels[:0])
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (1, 1), (3, 2, 4)])
+def test_the_mean_is_over_every_position_of_a_sequence(shape, rng, key):
+    """1 / (N T), not 1 / N, and `losses.mean()` says the same."""
+    net, loss = layers.linear(3), losses.softmax_cross_entropy()
+    x = jnp.asarray(rng.normal(size=(*shape, 4)), jnp.float32)
+    labels = rng.integers(0, 3, shape)
+    params, state = net.init(key, x)
+    (value, auxiliary), dparams = value_and_grad(net, loss)(params, state, x, labels)
+    softmax = np.asarray(jax.nn.softmax(net.predict(params, state, x)))
+    difference = (softmax - np.eye(3)[labels]).reshape(-1, 3)
+    expected = np.asarray(x).reshape(-1, 4).T @ difference / len(difference)
+    np.testing.assert_allclose(dparams.w, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(value, np.mean(auxiliary.losses), rtol=1e-6)
+
+
+def test_the_mean_is_over_every_loss_of_a_sequence(key, rng):
+    """Losses (N, T): each counts 1 / (N T), not 1 / N."""
+    net, loss = chain(logits=layers.linear(3)), losses.softmax_cross_entropy()
+    x = jnp.asarray(rng.normal(size=(4, 5, 2)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 3, (4, 5)), jnp.int32)
+    params, state = net.init(key, x)
+
+    def mean(params):
+        log_p = jax.nn.log_softmax(x @ params["logits"].w + params["logits"].b[None, None, :])
+        return -jnp.take_along_axis(log_p, labels[..., None], axis=-1).mean()
+
+    (value, auxiliary), grads = value_and_grad(net, loss)(params, state, x, labels)
+    expected, derived = jax.value_and_grad(mean)(params)
+    assert auxiliary.losses.shape == (4, 5)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    close(grads, derived)
+    seen = passages(net, loss, params, state, x, labels)["logits"]
+    close(seen.dparams, derived["logits"])

@@ -9,6 +9,7 @@ transform is called `grads`, what leaves it `updates`. Hyperparameters are leave
 compilation. One that is driven by a schedule is a function of the state's `steps` instead.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +19,6 @@ import numpy as np
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
-from fnn.tree import paths
 
 Schedule = Callable[[Array], Array]
 Hyper = dict[str, Array]
@@ -46,12 +46,22 @@ class Optimizer(NamedTuple):
 
 
 def compose(**transforms: Optimizer) -> Optimizer:
-    """The transforms one after another; the state is a dictionary by their names."""
+    """The transforms one after another; the state is a dictionary by their names.
+
+    Raises (by `update`):
+      ValueError: the state is another optimizer's.
+    """
 
     def init(params: PyTree) -> PyTree:
         return {name: transform.init(params) for name, transform in transforms.items()}
 
     def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        if not isinstance(state, dict) or state.keys() != transforms.keys():
+            got = sorted(state) if isinstance(state, dict) else type(state).__name__
+            raise ValueError(
+                f"expected this optimizer's state, of {sorted(transforms)}, got one of {got}; "
+                "make it with this optimizer's init"
+            )
         new_state = {}
         for name, transform in transforms.items():
             grads, new_state[name] = transform.update(grads, state[name], params)
@@ -70,22 +80,63 @@ def with_hyperparameters(state: PyTree, **values: float) -> PyTree:
 
     Raises:
       KeyError: the state has no such hyperparameter, or a schedule drives it.
+      ValueError: a value is out of range.
     """
-    found: set[str] = set()
+    check_hyper(**values)
+    present: set[str] = set()
 
-    def replace(path: str, leaf: Array) -> Array:
-        parent, _, name = path.rpartition("/")
-        if name in values and (parent == "hyper" or parent.endswith("/hyper")):
-            found.add(name)
-            return jnp.full_like(leaf, values[name])
-        return leaf
+    def has_hyper(part: Any) -> bool:
+        return isinstance(part, tuple) and "hyper" in getattr(part, "_fields", ())
 
-    leaves = [replace(path, leaf) for path, leaf in paths(state)]
-    missing = sorted(set(values) - found)
+    def replace(part: Any) -> Any:
+        if not has_hyper(part):
+            return part
+        present.update(part.hyper)
+        hyper = {
+            name: jnp.full_like(leaf, values[name]) if name in values else leaf
+            for name, leaf in part.hyper.items()
+        }
+        return part._replace(hyper=hyper)
+
+    # The transforms' states are the leaves: a parameter's moment may have any name.
+    replaced = jax.tree.map(replace, state, is_leaf=has_hyper)
+    missing = sorted(set(values) - present)
     if missing:
-        present = sorted({path for path, _ in paths(state) if "hyper/" in path})
-        raise KeyError(f"expected hyperparameters of this state, {present}, got {missing}")
-    return jax.tree.unflatten(jax.tree.structure(state), leaves)
+        raise KeyError(f"expected hyperparameters of this state, {sorted(present)}, got {missing}")
+    return replaced
+
+
+# What a hyperparameter may be: the least value, and the one that it must stay below.
+_RANGES = {
+    "rate": (0.0, math.inf),
+    "eps": (0.0, math.inf),
+    "decay": (0.0, 1.0),
+    "b1": (0.0, 1.0),
+    "b2": (0.0, 1.0),
+}
+
+
+def check_hyper(**given: float | Array | Schedule) -> None:
+    """Refuse what no step could be made with, where the values can be looked at.
+
+    Raises:
+      ValueError: a rate or eps that is negative or not finite; a decay, b1 or b2 outside of [0, 1).
+    """
+    for name, value in given.items():
+        if name not in _RANGES or callable(value) or isinstance(value, jax.core.Tracer):
+            continue
+        low, high = _RANGES[name]
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # an array may be a constant of a function being traced
+            values = np.asarray(value, np.float64)
+        if not ((values >= low) & (values < high)).all():
+            wanted = (
+                "finite and at least 0"
+                if high == math.inf
+                else f"at least {low:g} and below {high:g}"
+            )
+            raise ValueError(f"expected {name} {wanted}, got {value}")
 
 
 def initial_hyper(**given: float | Array | Schedule) -> Hyper:
@@ -100,7 +151,18 @@ def initial_hyper(**given: float | Array | Schedule) -> Hyper:
 def current_hyper(
     hyper: Mapping[str, Array], steps: Any, **given: float | Array | Schedule
 ) -> Hyper:
-    """All hyperparameters after `steps` steps: those of the state, and the schedules' values."""
+    """All hyperparameters after `steps` steps: those of the state, and the schedules' values.
+
+    Raises:
+      ValueError: the state was made with numbers where a schedule is given now, or the other way around.
+    """
+    scheduled = {name for name, value in given.items() if callable(value)}
+    if hyper.keys() != given.keys() - scheduled or (scheduled and steps is None):
+        raise ValueError(
+            "expected this optimizer's state, with the hyperparameters "
+            f"{sorted(given.keys() - scheduled)}, got one with {sorted(hyper)}; make it with this "
+            "optimizer's init"
+        )
     return {
         name: jnp.asarray(value(steps), dtype=float) if callable(value) else hyper[name]
         for name, value in given.items()

@@ -1,5 +1,7 @@
 """Schedules: pure functions of the number of steps already made, 0 at the first update."""
 
+import math
+
 import jax.numpy as jnp
 
 from fnn.layer import Array
@@ -29,8 +31,13 @@ def cosine_with_warmup(
     still moves. Sources: Loshchilov, Hutter (2017); warmup: Goyal et al. (2017).
 
     Raises:
-      ValueError: not 0 <= warmup_steps < total_steps.
+      ValueError: not 0 <= warmup_steps < total_steps; or a value that is negative or not finite.
     """
+    if not all(math.isfinite(value) and value >= 0 for value in (peak, final)):
+        raise ValueError(
+            "cosine_with_warmup: expected peak and final finite and at least 0, "
+            f"got {peak} and {final}"
+        )
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
             "cosine_with_warmup: expected 0 <= warmup_steps < total_steps, "

@@ -10,6 +10,7 @@ from fnn.optimizers.optimizer import (
     Hyper,
     Optimizer,
     Schedule,
+    check_hyper,
     current_hyper,
     first_step,
     first_step_if_scheduled,
@@ -44,7 +45,12 @@ class MomentState(NamedTuple):
 
 
 def descend(rate: float | Array | Schedule) -> Optimizer:
-    """Against the gradient: ``u = -rate · g``."""
+    """Against the gradient: ``u = -rate · g``.
+
+    Raises:
+      ValueError: the rate is a number that is negative or not finite.
+    """
+    check_hyper(rate=rate)
 
     def init(params: PyTree) -> ScaleState:
         del params  # the rate is one for all
@@ -63,7 +69,11 @@ def trace(decay: float | Array | Schedule, *, nesterov: bool = False) -> Optimiz
     """A decaying sum: ``m ← decay · m + g``, then ``u = m``, or ``u = g + decay · m`` with `nesterov`.
 
     Sources: Polyak (1964); Nesterov (1983), in the form of Sutskever et al. (2013).
+
+    Raises:
+      ValueError: the decay is a number outside of [0, 1).
     """
+    check_hyper(decay=decay)
 
     def init(params: PyTree) -> TraceState:
         return TraceState(
@@ -94,7 +104,11 @@ def scale_by_moments(
 
     The powers are computed in the precision of the hyperparameters, at least float32: in bfloat16,
     1 - b2ᵗ would be 0. Source: Kingma, Ba (2015).
+
+    Raises:
+      ValueError: b1 or b2 is a number outside of [0, 1), or eps one that is negative or not finite.
     """
+    check_hyper(b1=b1, b2=b2, eps=eps)
 
     def init(params: PyTree) -> MomentState:
         return MomentState(

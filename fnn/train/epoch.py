@@ -28,23 +28,25 @@ def epoch(
     The examples (x, target) are the whole training set; each step gathers the batch that
     `batches.batch_indices` gives for its step number, so that the epochs are shuffled, every call
     continues where the last one ended, and a run that is resumed sees the batches it would have seen.
-    The state that goes in is donated. A step whose loss or gradient is not finite is not made, so that
-    the next one is the same step again, on the same batch, and not made either: the state that comes
-    out is the last good one, and `infos.finite` is False from there on.
+    The state that goes in is donated. A step that is not finite (see `step`) is not made, so that the
+    next one is the same step again, on the same batch, and not made either: the state that comes out is
+    the last good one, and `infos.finite` is False from there on.
 
     Args:
       net: the network.
       loss: the loss of an example.
       optimizer: see `fnn.optimizers`.
       batch_size: examples a step.
-      steps: steps a call; None for one whole epoch, `len(x) // batch_size`.
+      steps: steps a call, at least one; None for one whole epoch, `len(x) // batch_size`.
       gradient: as for `step`.
       metrics: as for `step`.
 
     Raises:
-      ValueError: no examples, or fewer than a batch.
+      ValueError: no examples, or fewer than a batch; or less than one step.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
+    if steps is not None and steps < 1:
+        raise ValueError(f"expected at least one step a call, or None for an epoch, got {steps}")
     advance = step_function(net, loss, optimizer, gradient=gradient, metrics=metrics)
 
     def function(train_state: TrainState, examples: Batch) -> tuple[TrainState, Info]:
@@ -55,7 +57,7 @@ def epoch(
             indices = batch_indices(train_state.key, train_state.step, count, batch_size)
             return advance(train_state, take(examples, indices))
 
-        length = steps or whole
+        length = whole if steps is None else steps
         if length == 1:
             # Without a loop: in the body of one, the convolutions that autodiff writes (gradient="auto"
             # and "both") take a path of XLA:CPU that is many times slower, even for a single round.

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
+from fnn.losses.loss import is_concrete
 from fnn.train.epoch import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.step import Batch, Metric
@@ -30,7 +32,8 @@ def evaluate(
     cut off before the means are taken, so any number of examples is counted exactly.
 
     Raises:
-      ValueError: no examples, or x and target that disagree about their number.
+      ValueError: no examples, x and target that disagree about their number, or, if the mean loss is
+        not finite, targets that the loss refuses.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
     if batch_size < 1:
@@ -57,4 +60,25 @@ def evaluate(
         )
         return Evaluation(losses.mean(), {name: v.mean() for name, v in values.items()}, prediction)
 
-    return jit_once("train.evaluate", function)
+    run = jit_once("train.evaluate", function)
+
+    def evaluated(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
+        result = run(params, state, examples)
+        if is_concrete(result.loss) and not np.isfinite(result.loss):
+            check_targets(net, loss, params, state, examples)
+        return result
+
+    return evaluated
+
+
+def check_targets(net: Layer, loss: Loss, params: PyTree, state: PyTree, examples: Batch) -> None:
+    """Let the loss look at the values of all targets, which it cannot do inside of a compiled call.
+
+    Nothing is computed but the shape of the predictions.
+
+    Raises:
+      ValueError: the loss's own, which names the first example that it refuses.
+    """
+    x, target = jax.tree.map(jnp.asarray, examples)  # within a trace it would lose its values
+    prediction = jax.eval_shape(net.predict, params, state, x)
+    jax.eval_shape(lambda prediction: loss.forward(prediction, target)[0], prediction)

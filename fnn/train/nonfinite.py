@@ -4,30 +4,77 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradient import auto_value_and_grad, value_and_grad
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
+from fnn.optimizers import Optimizer, apply_updates
 from fnn.tap import passages
-from fnn.train.state import TrainState
+from fnn.train.state import TrainState, step_key
+from fnn.train.step import Batch, Gradient, global_norm
 from fnn.tree import paths
 
 
 class NonFiniteError(FloatingPointError):
-    """Training met a loss or gradient that is not finite; `train_state` is the last good one."""
+    """Training met a number that is not finite; `train_state` is the last good one."""
 
     def __init__(self, message: str, train_state: TrainState) -> None:
         super().__init__(message)
         self.train_state = train_state
 
 
+def explain(
+    net: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    gradient: Gradient,
+    train_state: TrainState,
+    batch: Batch,
+) -> str:
+    """A sentence that names the first thing in the next step of `train_state` that is not finite.
+
+    In the order of computation: what `first_nonfinite` looks at, autodiff's gradient where the step uses
+    it, the network's next state, and what the optimizer makes of the gradient.
+    """
+    params, state, memory, *_ = train_state
+    x, target = batch
+    arguments = (params, state, x, target, step_key(train_state))
+    if found := first_nonfinite(net, loss, *arguments):
+        return found
+    (_, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
+    if gradient != "hand":
+        _, auto = jax.jit(auto_value_and_grad(net, loss))(*arguments)
+        if place := _nonfinite(auto):
+            return (
+                f"First not finite: the gradient that jax.grad derives{place}; the hand-written one is "
+                "finite."
+            )
+        grads = auto if gradient == "auto" else grads
+    if place := _nonfinite(auxiliary.state):
+        return f"First not finite: the network's next state{place}."
+    if not jnp.isfinite(global_norm(grads)):
+        return "Every layer's output and gradient is finite; their sum of squares overflows."
+    updates, _ = jax.jit(optimizer.update)(grads, memory, params)
+    for what, tree in (
+        ("the optimizer's update of", updates),
+        ("after the optimizer's finite update,", apply_updates(params, updates)),
+    ):
+        if place := _nonfinite(tree):
+            return f"First not finite: {what} the parameters{place}. Is the rate too large?"
+    return (
+        "Run again by itself, every part of the step is finite: it is at the edge of overflowing."
+    )
+
+
 def first_nonfinite(
     net: Layer, loss: Loss, params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key
-) -> str:
-    """A sentence that names the first thing in a training step that is not finite.
+) -> str | None:
+    """A sentence that names the first thing in a training pass that is not finite; None if all is.
 
     In the order of computation: the data, the parameters, each layer's output, the loss, and then
-    backwards each layer's gradients.
+    backwards each layer's gradients. Where the loss refuses the targets, its reason is added.
     """
-    for what, tree in (("the input x", x), ("the target", target), ("the parameters", params)):
+    given = (("the input x", x), ("the target", target), ("the parameters", params))
+    for what, tree in (*given, ("the network's state", state)):
         if place := _nonfinite(tree):
             return f"First not finite: {what}{place}."
     seen = passages(net, loss, params, state, x, target, key)
@@ -36,7 +83,9 @@ def first_nonfinite(
             return f"First not finite: the output of layer {_called(path, passage.layer)}{place}."
     last = list(seen)[-1] if seen else ""
     if seen and (place := _nonfinite(seen[last].dy)):
-        return f"First not finite: the loss {loss.name} or its gradient{place}."
+        prediction, _, _ = jax.jit(net.forward)(params, state, x, key)
+        reason = _refusal(loss, prediction, target)
+        return f"First not finite: the loss {loss.name} or its gradient{place}.{reason}"
     for path, passage in reversed(seen.items()):
         for what, tree in (("dparams", passage.dparams), ("dx", passage.dx)):
             if place := _nonfinite(tree):
@@ -44,7 +93,16 @@ def first_nonfinite(
                     f"First not finite: the gradient {what} of layer "
                     f"{_called(path, passage.layer)}{place}."
                 )
-    return "Every layer's output and gradient is finite; their sum of squares overflows."
+    return None
+
+
+def _refusal(loss: Loss, prediction: PyTree, target: Array) -> str:
+    """Why the loss refuses these targets, now that their values can be looked at."""
+    try:
+        loss.forward(prediction, target)
+    except ValueError as error:
+        return f" {error}."
+    return ""
 
 
 def _called(path: str, layer: Layer) -> str:

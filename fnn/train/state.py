@@ -1,6 +1,6 @@
 """What the next training step needs, and nothing else: one tree, one checkpoint."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,14 @@ class TrainState(NamedTuple):
 
 
 def init(net: Layer, optimizer: Optimizer, key: Array, x: PyTree) -> TrainState:
-    """The state before the first step, for inputs shaped like the batch `x`."""
+    """The state before the first step, for inputs shaped like the batch `x`.
+
+    All of it is memory of its own: the first step, to which it is donated, takes neither the caller's
+    key nor an array that an initializer or an optimizer was made with.
+    """
     params, state = net.init(child_key(key, "init"), x)
-    return TrainState(
-        params, state, optimizer.init(params), key, jnp.asarray(np.zeros((), np.int32))
+    return copy(
+        TrainState(params, state, optimizer.init(params), key, jnp.asarray(np.zeros((), np.int32)))
     )
 
 
@@ -36,4 +40,10 @@ def step_key(train_state: TrainState) -> Array:
 
 def copy(train_state: TrainState) -> TrainState:
     """A copy in memory of its own, which outlives the donation of the original to a step."""
-    return jax.tree.map(jnp.copy, train_state)
+
+    def fresh(leaf: Any) -> Array:
+        # A transfer in place, because jnp.copy would compile a program for every shape.
+        owned = leaf if isinstance(leaf, jax.Array) else np.array(leaf)
+        return jax.device_put(owned, may_alias=False)
+
+    return jax.tree.map(fresh, train_state)

@@ -194,3 +194,52 @@ def test_the_constructors_docstrings_give_rule_and_source():
         assert "←" in text
         assert "Hyperparameter" in text
         assert "Source" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"rate": np.inf}, "rate finite and at least 0, got inf"),
+        ({"rate": -0.1}, "rate finite and at least 0, got -0.1"),
+        ({"rate": jnp.float32(np.nan)}, "rate finite and at least 0, got nan"),
+        ({"b1": 1.0}, "b1 at least 0 and below 1, got 1.0"),
+        ({"b2": -0.5}, "b2 at least 0 and below 1, got -0.5"),
+        ({"b2": 1.5}, "b2 at least 0 and below 1, got 1.5"),
+        ({"eps": -1e-8}, "eps finite and at least 0, got -1e-08"),
+    ],
+)
+def test_values_that_no_step_is_made_with(given, expected):
+    with pytest.raises(ValueError, match=expected):
+        optimizers.adam(**given)
+    state = optimizers.adam().init(jnp.ones(2))
+    with pytest.raises(ValueError, match=expected):
+        with_hyperparameters(state, **given)
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, np.nan])
+def test_a_decay_that_does_not_decay(decay):
+    with pytest.raises(ValueError, match="decay at least 0 and below 1, got"):
+        optimizers.nesterov(0.1, decay)
+
+
+def test_another_optimizers_state():
+    params = jnp.ones(2)
+    state = optimizers.momentum(0.1).init(params)
+    with pytest.raises(
+        ValueError, match=r"state, of \['moments', 'rate'\], got one of \['rate', 'trace'\]"
+    ):
+        optimizers.adam().update(params, state, params)
+
+
+def test_parameters_may_be_called_like_hyperparameters(row):
+    """Their moments have the same names, and are left alone."""
+    params = {"rate": jnp.ones(3), "hyper": {"rate": jnp.ones(2), "b1": jnp.ones(1)}}
+    optimizer = row.build(row.rate)
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    changed = with_hyperparameters(state, rate=0.5)
+    differing = [
+        path
+        for (path, before), (_, after) in zip(paths(state), paths(changed), strict=True)
+        if not np.array_equal(before, after)
+    ]
+    assert differing == ["rate/hyper/rate"]

@@ -71,3 +71,14 @@ def test_an_epoch_sees_every_example_once_and_the_next_one_in_another_order(key)
 def test_impossible_batches_are_refused(count, size, message):
     with pytest.raises(ValueError, match=message):
         steps_per_epoch(count, size)
+
+
+@pytest.mark.parametrize("word", [0, 1])
+def test_every_word_of_the_key_counts(word):
+    words = np.zeros(2, np.uint32)
+    words[word] = 1
+    plain, other = (
+        batch_indices(jax.random.wrap_key_data(jnp.asarray(w)), jnp.int32(0), 100, 50)
+        for w in (np.zeros(2, np.uint32), words)
+    )
+    assert not np.array_equal(plain, other)
