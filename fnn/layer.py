@@ -11,7 +11,7 @@ A `Layer` is a named tuple of pure functions over explicit trees:
 - `params` are trained, `state` is carried but not trained (running statistics), and `cache` is what
   `forward` saves for `backward`.
 - `dparams` has exactly the tree, shapes and dtypes of `params`, `dx` those of `x`; `dx` is `None`
-  for integer inputs. `dy` may hold numpy arrays.
+  for integer inputs. `x` and `dy` may hold numpy arrays, and `dy` another dtype than `y`.
 - What `backward` needs that is no array (a shape, an axis) lies in the cache as a `Static` node,
   which has no leaves, so that a cache crosses `jit`, `scan` and `vmap`.
 - `key` may be `None` for a network that draws nothing. A layer that does draw raises without one.
@@ -22,7 +22,7 @@ A `Layer` is a named tuple of pure functions over explicit trees:
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ import jax.numpy as jnp
 Array = jax.Array
 PyTree = Any
 Key = jax.Array | None
+Hashed = TypeVar("Hashed", bound=Hashable, covariant=True)
 
 
 class InitFunction(Protocol):
@@ -59,7 +60,7 @@ class PredictFunction(Protocol):
 
 
 class Layer(NamedTuple):
-    """A network, or a piece of one: five pure functions' worth of meaning in one value.
+    """A network, or a piece of one: four pure functions under a name.
 
     `parts` and `rebuild` make a container transparent: `parts` are its children by name, in order,
     and `rebuild(parts)` is the same container around other children. A leaf has neither. With the
@@ -77,10 +78,10 @@ class Layer(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Static:
+class Static(Generic[Hashed]):
     """A hashable value that travels in a cache without being an array: a pytree with no leaves."""
 
-    value: Hashable
+    value: Hashed
 
 
 def no_params(key: Key, x: PyTree) -> tuple[()]:
@@ -100,8 +101,9 @@ def pure(
 
     Args:
       name: what summaries and unnamed children are called after, such as ``linear(512)``.
-      forward: ``forward(params, x) -> (y, cache)``.
-      backward: ``backward(params, cache, dy) -> (dparams, dx)``; its `dy` holds jax arrays.
+      forward: ``forward(params, x) -> (y, cache)``; its `x` holds jax arrays.
+      backward: ``backward(params, cache, dy) -> (dparams, dx)``; its `dy` holds jax arrays, or is None
+        where the output is of integers that no gradient comes back for.
       init: ``init(key, x) -> params``; without it the layer has no parameters, `()`.
       predict: ``predict(params, x) -> y``, where that is cheaper than `forward` without its cache.
     """
@@ -113,7 +115,7 @@ def pure(
         params: PyTree, state: PyTree, x: PyTree, key: Key
     ) -> tuple[PyTree, PyTree, PyTree]:
         del key  # a fixed map draws nothing
-        y, cache = forward(params, x)
+        y, cache = forward(params, as_arrays(x))
         return y, state, cache
 
     def full_backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
@@ -121,6 +123,7 @@ def pure(
 
     def full_predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         del state  # a fixed map carries nothing
+        x = as_arrays(x)
         return forward(params, x)[0] if predict is None else predict(params, x)
 
     return Layer(name, full_init, full_forward, full_backward, full_predict)
@@ -144,7 +147,7 @@ def parameter_gradients(layer: Layer, params: PyTree, cache: PyTree, dy: PyTree)
 
 
 def as_arrays(tree: PyTree) -> PyTree:
-    """The same tree with jax arrays for leaves: a cotangent may arrive as numpy."""
+    """The same tree with jax arrays for leaves: data and cotangents may arrive as numpy."""
     return jax.tree.map(jnp.asarray, tree)
 
 

@@ -22,14 +22,20 @@ _PARITY = np.uint32(0x1BD11BDA)
 _BLOCK = 1 << 14
 
 
+def name_hash(name: str) -> int:
+    """What a child's key is derived from: the CRC-32 of its name, the same in every process."""
+    return zlib.crc32(name.encode())
+
+
 def child_key(key: jax.Array | None, name: str) -> jax.Array | None:
     """The key of the child called `name`: ``fold_in(key, crc32(name))``, or None for None.
 
-    It depends on the name alone, so adding a layer does not change the draws of the others.
+    It depends on the name alone, so adding a layer does not change the draws of the others. Containers
+    refuse siblings whose names have one CRC-32, which would draw the same numbers.
     """
     if key is None:
         return None
-    data = zlib.crc32(name.encode())
+    data = name_hash(name)
     words = _concrete_words(key)
     if words is None:
         return jax.random.fold_in(key, data)
@@ -46,7 +52,8 @@ def normal(
     """Draws of N(0, stddev²): ``stddev * jax.random.normal(key, shape, dtype)``."""
     unit = _host_uniform(key, shape, dtype, float(np.nextafter(np.float32(-1), np.float32(0))), 1.0)
     if unit is None:
-        return stddev * jax.random.normal(key, shape, dtype)
+        drawn_there = jax.random.normal(key, shape, dtype)
+        return jnp.asarray(stddev, drawn_there.dtype) * drawn_there  # a numpy scalar would widen it
     drawn = np.float32(stddev) * (np.float32(np.sqrt(2)) * _erfinv(unit.reshape(-1)))
     return jnp.asarray(drawn.reshape(shape), dtype)
 

@@ -20,6 +20,8 @@ class LayerRow:
     shape: tuple[int, ...]
     # Batches that the layer refuses, with the reason in its docstring.
     refuses_empty_batch: bool = False
+    # Whether integers go through; every other layer refuses what has no direction.
+    takes_integers: bool = False
     # The f32 bound of hand against autodiff, 1e-5 unless the row says why not.
     f32_tolerance: float = 1e-5
 
@@ -33,7 +35,7 @@ LAYERS = {
     "relu": LayerRow(layers.relu, (4, 3)),
     "softmax": LayerRow(layers.softmax, (4, 3)),
     "softmax over the first axis": LayerRow(lambda: layers.softmax(axis=0), (4, 3)),
-    "flatten": LayerRow(layers.flatten, (2, 3, 4)),
+    "flatten": LayerRow(layers.flatten, (2, 3, 4), takes_integers=True),
     "convolution": LayerRow(lambda: layers.convolution(4, 3), (2, 6, 5, 3)),
     "convolution, strided": LayerRow(lambda: layers.convolution(4, 3, stride=2), (2, 7, 6, 3)),
     "convolution, valid, dilated": LayerRow(
@@ -50,6 +52,9 @@ LAYERS = {
     "max_pool": LayerRow(lambda: layers.max_pool(2), (2, 6, 5, 3)),
     "max_pool, overlapping": LayerRow(
         lambda: layers.max_pool(3, stride=2, padding="SAME"), (2, 6, 5, 3)
+    ),
+    "max_pool, large": LayerRow(
+        lambda: layers.max_pool(9, stride=(1, 2), padding="SAME"), (2, 9, 11, 2)
     ),
     "batch_norm": LayerRow(layers.batch_norm, (8, 3), refuses_empty_batch=True),
     "batch_norm of images": LayerRow(layers.batch_norm, (4, 5, 5, 3), refuses_empty_batch=True),

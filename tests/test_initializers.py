@@ -39,6 +39,29 @@ def test_realized_variance_is_the_claimed_one(key, initializer, variance, kernel
     assert abs(drawn.var() - expected) < 3 * expected * math.sqrt(2 / n)
 
 
+@pytest.mark.parametrize(
+    ("initializer", "deviation"),
+    [
+        (initializers.normal(0.3), 0.3),
+        (initializers.xavier_normal, math.sqrt(2 / 110)),
+        (initializers.he_normal, math.sqrt(2 / 60)),
+    ],
+    ids=["normal", "xavier_normal", "he_normal"],
+)
+def test_draws_are_jax_randoms_times_the_deviation(key, initializer, deviation):
+    """To the last places, where a variance estimated from samples would hide a per cent."""
+    expected = deviation * jax.random.normal(key, (60, 50))
+    np.testing.assert_allclose(initializer(key, (60, 50), jnp.float32), expected, rtol=2e-6)
+
+
+def test_uniform_draws_are_jax_randoms(key):
+    limit = math.sqrt(6 / 110)
+    expected = jax.random.uniform(key, (60, 50), minval=-limit, maxval=limit)
+    np.testing.assert_allclose(
+        initializers.xavier_uniform(key, (60, 50), jnp.float32), expected, rtol=0, atol=1e-7
+    )
+
+
 def test_constants_take_no_key():
     np.testing.assert_array_equal(initializers.zeros(None, (2, 3), jnp.float32), np.zeros((2, 3)))
     ones = initializers.ones(None, (3,), jnp.bfloat16)

@@ -53,6 +53,21 @@ def test_narrow_dtypes_are_jax_randoms(key, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=str)
+def test_a_numpy_deviation_does_not_widen(key, dtype):
+    drawn = random.normal(key, (5,), dtype, np.sqrt(0.01))
+    assert drawn.dtype == dtype
+    np.testing.assert_array_equal(drawn, random.normal(key, (5,), dtype, 0.1))
+
+
+def test_the_flag_of_unpartitionable_draws_is_obeyed(key):
+    """Other bits belong to it, which `jax.random` has to draw."""
+    with jax.threefry_partitionable(False):
+        drawn, expected = random.uniform(key, (7, 3)), jax.random.uniform(key, (7, 3))
+    np.testing.assert_array_equal(drawn, expected)
+    assert not np.array_equal(drawn, random.uniform(key, (7, 3)))
+
+
 def test_other_key_implementations_are_jax_randoms():
     key = jax.random.key(3, impl="rbg")
     np.testing.assert_array_equal(random.normal(key, (5,)), jax.random.normal(key, (5,)))

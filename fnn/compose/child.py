@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import jax
 
 from fnn.layer import Layer, PyTree
+from fnn.random import name_hash
 
 _NOTE = "in layer "
 
@@ -61,7 +62,8 @@ def name_children(unnamed: tuple[Layer, ...], named: Mapping[str, Layer]) -> dic
 
     Raises:
       TypeError: a child is no `Layer` (often a constructor that was not called).
-      ValueError: a name that a path could not hold, or that two children share.
+      ValueError: a name that a path could not hold, or that two children share; two names of which
+        the same random numbers would come.
     """
     count: Counter[str] = Counter()
     children: dict[str, Layer] = {}
@@ -70,14 +72,27 @@ def name_children(unnamed: tuple[Layer, ...], named: Mapping[str, Layer]) -> dic
         kind = part.name.partition("(")[0]
         count[kind] += 1
         children[f"{kind}_{count[kind]}"] = part
+        _check_name(kind, "; give this child a name of its own, as in chain(name=layer)")
     for name, part in named.items():
         _check_layer(f"child {name!r}", part)
-        if not name or "/" in name:
-            raise ValueError(f"expected a child's name without '/', got {name!r}")
+        _check_name(name, "")
         if name in children:
             raise ValueError(f"two children are called {name!r}; give the named one another name")
         children[name] = part
+    by_hash: dict[int, str] = {}
+    for name in children:
+        other = by_hash.setdefault(name_hash(name), name)
+        if other != name:
+            raise ValueError(
+                f"expected names with different CRC-32s, from which keys are made, got {other!r} and "
+                f"{name!r}, whose layers would draw the same numbers; rename one"
+            )
     return children
+
+
+def _check_name(name: str, hint: str) -> None:
+    if not name or "/" in name:
+        raise ValueError(f"expected a child's name without '/', got {name!r}{hint}")
 
 
 def _check_layer(what: str, part: object) -> None:

@@ -6,9 +6,11 @@ y = shortcut(x) + body(x)        dx = shortcutᵀ(dy) + bodyᵀ(dy)
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import jax
+
 from fnn.compose.child import check_children, describe, within
 from fnn.compose.parallel import add_trees
-from fnn.layer import Key, Layer, PyTree, output_shape
+from fnn.layer import Array, Key, Layer, PyTree, as_arrays, output_shape
 from fnn.random import child_key
 
 
@@ -24,7 +26,7 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     parts = {"body": body} if shortcut is None else {"body": body, "shortcut": shortcut}
 
     def init(key: Key, x: PyTree) -> tuple[PyTree, PyTree]:
-        params, state, y = {}, {}, {"shortcut": x}
+        params, state, y = {}, {}, {"shortcut": jax.eval_shape(as_arrays, x)}
         for name, part in parts.items():
             with within(name, x):
                 params[name], state[name] = part.init(child_key(key, name), x)
@@ -37,7 +39,7 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     ) -> tuple[PyTree, PyTree, PyTree]:
         check_children("residual", "params", params, parts)
         check_children("residual", "state", state, parts)
-        y, new_state, cache = {"shortcut": x}, {}, {}
+        y, new_state, cache = {"shortcut": as_arrays(x)}, {}, {}
         for name, part in parts.items():
             with within(name, x):
                 y[name], new_state[name], cache[name] = part.forward(
@@ -48,16 +50,18 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
 
     def backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
         check_children("residual", "cache", cache, parts)
-        dparams, dx = {}, {"shortcut": dy}
+        dparams, dx = {}, {}
         for name, part in parts.items():
             with within(name, dy):
                 dparams[name], dx[name] = part.backward(params[name], cache[name], dy)
+        if shortcut is None:  # dy as it came may be of another dtype than x
+            dx["shortcut"] = jax.tree.map(_like, as_arrays(dy), dx["body"])
         return dparams, add_trees(dx["shortcut"], dx["body"])
 
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         check_children("residual", "params", params, parts)
         check_children("residual", "state", state, parts)
-        y = {"shortcut": x}
+        y = {"shortcut": as_arrays(x)}
         for name, part in parts.items():
             with within(name, x):
                 y[name] = part.predict(params[name], state[name], x)
@@ -68,6 +72,10 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
         return residual(**parts)
 
     return Layer("residual", init, forward, backward, predict, MappingProxyType(parts), rebuild)
+
+
+def _like(dy: Array, dx: Array) -> Array:
+    return dy.astype(dx.dtype)
 
 
 def _check_terms(body: PyTree, shortcut: PyTree) -> None:

@@ -1,15 +1,16 @@
 """Activations without parameters: sigmoid, tanh, relu, softmax.
 
 Where the derivative is a function of the output, the output is what is cached: the next layer needs
-it anyway, so that it costs no memory.
+it anyway, so that it costs no memory. All take floats of any dtype, and raise a TypeError for integers.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.layer import Array, Layer, pure
+from fnn.dtypes import check_inexact
+from fnn.layer import Array, Layer, Static, pure
 
 
 class OutputCache(NamedTuple):
@@ -22,6 +23,7 @@ class SignCache(NamedTuple):
     """Which inputs passed, one byte each."""
 
     passed: Array  # bool, the shape of x
+    dtype: Static[Any]  # of x
 
 
 def sigmoid() -> Layer:
@@ -33,11 +35,13 @@ def sigmoid() -> Layer:
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, OutputCache]:
         del params  # there are none
+        check_inexact(x)
         y = jax.lax.logistic(x)
         return y, OutputCache(y)
 
     def backward(params: tuple[()], cache: OutputCache, dy: Array) -> tuple[tuple[()], Array]:
-        return params, dy * (cache.y * (1 - cache.y))
+        y = cache.y
+        return params, dy.astype(y.dtype) * (y * (1 - y))
 
     return pure("sigmoid", forward, backward)
 
@@ -50,12 +54,14 @@ def tanh() -> Layer:
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, OutputCache]:
         del params  # there are none
+        check_inexact(x)
         y = jnp.tanh(x)
         return y, OutputCache(y)
 
     def backward(params: tuple[()], cache: OutputCache, dy: Array) -> tuple[tuple[()], Array]:
         # Not 1 - y², which rounds where |y| is near 1; it also takes a fifth longer than the product.
-        return params, dy * ((1 + cache.y) * (1 - cache.y))
+        y = cache.y
+        return params, dy.astype(y.dtype) * ((1 + y) * (1 - y))
 
     return pure("tanh", forward, backward)
 
@@ -70,11 +76,12 @@ def relu() -> Layer:
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, SignCache]:
         del params  # there are none
+        check_inexact(x)
         passed = ~(x <= 0)  # so written that a NaN passes, instead of turning into a healthy 0
-        return jnp.where(passed, x, 0), SignCache(passed)
+        return jnp.where(passed, x, 0), SignCache(passed, Static(x.dtype))
 
     def backward(params: tuple[()], cache: SignCache, dy: Array) -> tuple[tuple[()], Array]:
-        return params, jnp.where(cache.passed, dy, 0)
+        return params, jnp.where(cache.passed, dy.astype(cache.dtype.value), 0)
 
     return pure("relu", forward, backward)
 
@@ -90,6 +97,7 @@ def softmax(axis: int = -1) -> Layer:
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, OutputCache]:
         del params  # there are none
+        check_inexact(x)
         # The shift cancels, so it has no derivative: telling autodiff so keeps it exact and cheap.
         shift = jax.lax.stop_gradient(x.max(axis=axis, keepdims=True, initial=-jnp.inf))
         e = jnp.exp(x - shift)
@@ -97,7 +105,7 @@ def softmax(axis: int = -1) -> Layer:
         return y, OutputCache(y)
 
     def backward(params: tuple[()], cache: OutputCache, dy: Array) -> tuple[tuple[()], Array]:
-        y = cache.y
+        y, dy = cache.y, dy.astype(cache.y.dtype)
         return params, y * (dy - (dy * y).sum(axis=axis, keepdims=True))
 
     return pure("softmax", forward, backward)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.dtypes import parameter_dtype
+from fnn.dtypes import check_inexact, computing_dtype, parameter_dtype
 from fnn.initializers import Initializer, he_normal, zeros
 from fnn.layer import Array, Key, Layer, pure
 from fnn.random import child_key
@@ -40,14 +40,17 @@ def linear(
     of x. Cache: x. Source: Rumelhart, Hinton, Williams (1986).
 
     Raises:
-      ValueError: x has no axis, or another width than the one the parameters were made for.
+      TypeError: x is of integers.
+      ValueError: x has no axis, no feature, or another width than the parameters were made for.
     """
     if features < 1:
         raise ValueError(f"linear: expected at least one feature, got {features}")
 
     def init(key: Key, x: Array) -> LinearParams:
-        if x.ndim < 1:
-            raise ValueError(f"linear: expected x of shape (…, features), got {x.shape}")
+        if x.ndim < 1 or x.shape[-1] < 1:
+            raise ValueError(
+                f"linear: expected x of shape (…, features) with a feature at least, got {x.shape}"
+            )
         dtype = parameter_dtype(x)
         w = kernel_init(child_key(key, "w"), (x.shape[-1], features), dtype)
         return LinearParams(w, bias_init(child_key(key, "b"), (features,), dtype) if bias else None)
@@ -56,15 +59,21 @@ def linear(
         inputs = params.w.shape[0]
         if x.ndim < 1 or x.shape[-1] != inputs:
             raise ValueError(f"linear: expected x of shape (…, {inputs}), got {x.shape}")
-        y = x @ params.w
+        check_inexact(x)
+        dtype = computing_dtype(x, *params)
+        y = x.astype(dtype) @ params.w.astype(dtype)
         if params.b is not None:
-            y = y + jnp.broadcast_to(params.b, y.shape)
-        return y, LinearCache(x)
+            y = y + jnp.broadcast_to(params.b.astype(dtype), y.shape)
+        return y.astype(x.dtype), LinearCache(x)
 
     def backward(params: LinearParams, cache: LinearCache, dy: Array) -> tuple[LinearParams, Array]:
-        x, dy_rows = cache.x, dy.reshape(-1, dy.shape[-1])
-        dw = x.reshape(-1, x.shape[-1]).T @ dy_rows
-        db = None if params.b is None else dy_rows.sum(axis=0)
-        return LinearParams(dw, db), dy @ params.w.T
+        x, (w, b) = cache.x, params
+        dtype = computing_dtype(x, w, b)
+        dy = dy.astype(dtype)
+        dy_rows = dy.reshape(-1, dy.shape[-1])
+        dw = x.astype(dtype).reshape(-1, x.shape[-1]).T @ dy_rows
+        db = None if b is None else dy_rows.sum(axis=0).astype(b.dtype)
+        dx = dy @ w.astype(dtype).T
+        return LinearParams(dw.astype(w.dtype), db), dx.astype(x.dtype)
 
     return pure(f"linear({features})", forward, backward, init)

@@ -1,17 +1,19 @@
 """Layers that draw: dropout."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.layer import Array, Key, Layer, PyTree, as_arrays
+from fnn.dtypes import check_inexact
+from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
 
 
 class DropoutCache(NamedTuple):
     """The key alone: the mask is drawn again from it."""
 
     key: Array  # one key
+    dtype: Static[Any]  # of x
 
 
 def dropout(rate: float) -> Layer:
@@ -23,6 +25,7 @@ def dropout(rate: float) -> Layer:
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014), in the inverted form.
 
     Raises:
+      TypeError: x is of integers.
       ValueError: the rate is not in [0, 1), or `forward` gets no key.
     """
     if not 0 <= rate < 1:
@@ -43,13 +46,16 @@ def dropout(rate: float) -> Layer:
         del params  # there are none
         if key is None:
             raise ValueError(f"dropout({rate}): expected a key to draw the mask with, got None")
-        return apply(key, x), state, DropoutCache(key)
+        x = as_arrays(x)
+        check_inexact(x)
+        return apply(key, x), state, DropoutCache(key, Static(x.dtype))
 
     def backward(params: PyTree, cache: DropoutCache, dy: Array) -> tuple[PyTree, Array]:
-        return params, apply(cache.key, as_arrays(dy))
+        return params, apply(cache.key, as_arrays(dy).astype(cache.dtype.value))
 
     def predict(params: PyTree, state: PyTree, x: Array) -> Array:
         del params, state  # there are none
-        return x
+        check_inexact(x)
+        return as_arrays(x)
 
     return Layer(f"dropout({rate})", init, forward, backward, predict)

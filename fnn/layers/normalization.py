@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 
-from fnn.dtypes import accumulation_dtype, parameter_dtype
+from fnn.dtypes import accumulation_dtype, check_inexact, parameter_dtype
 from fnn.initializers import Initializer, ones, zeros
 from fnn.layer import Array, Key, Layer, as_arrays
 from fnn.random import child_key
@@ -58,11 +58,16 @@ def batch_norm(
     Source: Ioffe, Szegedy (2015).
 
     Raises:
-      ValueError: x has fewer than two axes, no element to take a mean of, or another C than the
-        parameters.
+      TypeError: x is of integers.
+      ValueError: momentum is not in [0, 1) or eps not above 0; x has fewer than two axes,
+        no element to take a mean of, or another C than the parameters.
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"batch_norm: expected 0 <= momentum < 1, got {momentum}")
+    if not eps > 0:
+        raise ValueError(
+            f"batch_norm: expected eps > 0, without which a constant channel is 0 / 0, got {eps}"
+        )
 
     def init(key: Key, x: Array) -> tuple[BatchNormParams, BatchNormState]:
         if x.ndim < 2:
@@ -79,6 +84,7 @@ def batch_norm(
         params: BatchNormParams, state: BatchNormState, x: Array, key: Key
     ) -> tuple[Array, BatchNormState, BatchNormCache]:
         del key  # nothing is drawn
+        x = as_arrays(x)
         _check(params, x)
         if x.size == 0:
             raise ValueError(f"batch_norm: expected elements to take a mean of, got x {x.shape}")
@@ -114,6 +120,7 @@ def batch_norm(
         return dparams, dx.astype(x.dtype)
 
     def predict(params: BatchNormParams, state: BatchNormState, x: Array) -> Array:
+        x = as_arrays(x)
         _check(params, x)
         shape = (1,) * (x.ndim - 1) + (-1,)
         mean, var = state.mean.reshape(shape), state.var.reshape(shape)
@@ -128,6 +135,7 @@ def _check(params: BatchNormParams, x: Array) -> None:
     channels = params.scale.shape[0]
     if x.ndim < 2 or x.shape[-1] != channels:
         raise ValueError(f"batch_norm: expected x of shape (N, …, {channels}), got {x.shape}")
+    check_inexact(x)
 
 
 def _all_but_last(x: Array) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import accumulation_dtype
+from fnn.dtypes import accumulation_dtype, label_dtype
 from fnn.layer import Array, as_arrays
 from fnn.losses.loss import Loss, is_concrete
 
@@ -16,7 +16,7 @@ class CrossEntropyCache(NamedTuple):
 
     logits: Array  # (…, C)
     normalizer: Array  # (…, 1), log Σ exp(logits), at least float32
-    target: Array  # (…) of integers or (…, C) of probabilities
+    target: Array  # (…) of integers, at least int32, or (…, C) of probabilities
 
 
 def softmax_cross_entropy() -> Loss:
@@ -41,7 +41,9 @@ def softmax_cross_entropy() -> Loss:
     """
 
     def forward(logits: Array, target: Array) -> tuple[Array, CrossEntropyCache]:
-        target = jnp.asarray(target)
+        logits, target = jnp.asarray(logits), jnp.asarray(target)
+        if jnp.issubdtype(target.dtype, jnp.integer):
+            target = target.astype(label_dtype(target.dtype))  # the number of classes has to fit in
         labels = _check(logits, target)
         wide = logits.astype(accumulation_dtype(logits.dtype))
         top = jax.lax.stop_gradient(wide.max(axis=-1, keepdims=True))
@@ -87,6 +89,8 @@ def _check(logits: Array, target: Array) -> bool:
     name = "softmax_cross_entropy"
     if logits.ndim < 1 or logits.shape[-1] < 1:
         raise ValueError(f"{name}: expected logits of shape (…, classes), got {logits.shape}")
+    if not jnp.issubdtype(logits.dtype, jnp.inexact):
+        raise ValueError(f"{name}: expected floating logits, got {logits.dtype}")
     classes = logits.shape[-1]
     labels = bool(jnp.issubdtype(target.dtype, jnp.integer))
     if not labels and not jnp.issubdtype(target.dtype, jnp.floating):

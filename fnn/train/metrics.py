@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.dtypes import label_dtype
 from fnn.layer import Array
 
 
@@ -12,8 +13,10 @@ def accuracy(prediction: Array, target: Array) -> Array:
     The target is integer labels (…) or, over classes, probabilities (…, C), whose largest counts. A
     prediction that holds a NaN is wrong, whatever its argmax.
     """
+    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
-    right = prediction.argmax(axis=-1).astype(labels.dtype) == labels
+    dtype = label_dtype(labels.dtype)  # an argmax of 300 classes does not fit into uint8
+    right = prediction.argmax(axis=-1).astype(dtype) == labels.astype(dtype)
     return (right & ~jnp.isnan(prediction).any(axis=-1)).astype(jnp.float32)
 
 
@@ -34,5 +37,6 @@ def confusion_matrix(predicted: np.ndarray, target: np.ndarray, classes: int) ->
             raise ValueError(
                 f"expected {name} classes in [0, {classes}), got {values.min()} to {values.max()}"
             )
-    counts = np.bincount(target.astype(np.int64) * classes + predicted, minlength=classes**2)
+    pairs = target.astype(np.int64) * classes + predicted.astype(np.int64)
+    counts = np.bincount(pairs, minlength=classes**2)
     return counts.reshape(classes, classes)

@@ -1,6 +1,7 @@
 """Containers: names, keys, paths, and the sums over paths."""
 
 import traceback
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,8 @@ def test_clashing_and_unusable_names_are_refused():
         chain(layers.linear(4), linear_1=layers.linear(4))
     with pytest.raises(ValueError, match="without '/'"):
         chain(**{"a/b": layers.relu()})
+    with pytest.raises(ValueError, match=r"without '/', got 'a/b'; give this child a name"):
+        chain(pure("a/b", lambda p, x: (x, ()), lambda p, c, dy: (p, dy)))
     with pytest.raises(TypeError, match=r"child 'act'.*call the constructor"):
         chain(act=layers.relu)
     with pytest.raises(ValueError, match="at least one child"):
@@ -50,6 +53,66 @@ def test_adding_a_layer_does_not_change_the_draws_of_the_others(x, key):
     for name in ("hidden", "out"):
         np.testing.assert_array_equal(a[name].w, b[name].w)
     assert not np.array_equal(a["hidden"].w[:2, :2], a["out"].w[:2, :2])
+
+
+@pytest.mark.parametrize("container", [chain, parallel])
+def test_siblings_that_would_draw_the_same_numbers_are_refused(container):
+    """Two English words of one CRC-32, known since the 1990s."""
+    assert zlib.crc32(b"plumless") == zlib.crc32(b"buckeroo")
+    with pytest.raises(ValueError, match="'plumless' and 'buckeroo', whose layers would draw"):
+        container(plumless=layers.relu(), other=layers.relu(), buckeroo=layers.relu())
+
+
+def drawing():
+    """A layer whose parameter and output show the keys that it got."""
+
+    def init(key, x):
+        return jax.random.uniform(key), ()
+
+    def forward(params, state, x, key):
+        return x + jax.random.uniform(key), state, jax.random.key_data(key)
+
+    return layers.relu()._replace(name="drawing", init=init, forward=forward)
+
+
+CONTAINERS = {
+    "chain": (chain(a=drawing(), b=drawing()), ("a", "b")),
+    "parallel": (parallel(a=drawing(), b=drawing()), ("a", "b")),
+    "residual": (residual(drawing(), shortcut=drawing()), ("body", "shortcut")),
+}
+containers = pytest.mark.parametrize(("net", "names"), CONTAINERS.values(), ids=CONTAINERS)
+
+
+@containers
+def test_every_child_gets_the_key_of_its_name(net, names, x, key):
+    params, state = net.init(key, x)
+    _, _, cache = net.forward(params, state, x, key)
+    for name in names:
+        expected = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        assert params[name] == jax.random.uniform(expected)
+        np.testing.assert_array_equal(cache[name], jax.random.key_data(expected))
+
+
+@containers
+def test_trees_of_other_children_are_refused_by_every_call(net, names, x, key):
+    params, state = net.init(key, x)
+    y, _, cache = net.forward(params, state, x, key)
+    kind = net.name
+    other = {"elsewhere": ()}
+    for what, run in {
+        "params": lambda: net.forward(other, state, x, key),
+        "state": lambda: net.forward(params, other, x, key),
+        "cache": lambda: net.backward(params, other, y),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{kind}: expected {what} for \[.*got \['elsewhere"):
+            run()
+    with pytest.raises(ValueError, match=f"{kind}: expected params for"):
+        net.predict(other, state, x)
+    with pytest.raises(ValueError, match=f"{kind}: expected state for"):
+        net.predict(params, other, x)
+    if kind == "parallel":
+        with pytest.raises(ValueError, match=r"parallel: expected dy for .*got \['elsewhere"):
+            net.backward(params, cache, other)
 
 
 def test_two_dropouts_draw_different_masks(key):
@@ -183,6 +246,15 @@ def test_trees_made_for_other_children_are_refused(container, x, key):
 def test_residual_refuses_to_broadcast(x, key):
     with pytest.raises(ValueError, match=r"float32\[4,3\].*got float32\[4,1\].*shortcut"):
         residual(layers.linear(1)).init(key, x)
+    net = residual(layers.linear(3))
+    _, state = net.init(key, x)
+    narrow, _ = layers.linear(1).init(key, x)
+    for run in (
+        lambda: net.forward({"body": narrow}, state, x, None),
+        lambda: net.predict({"body": narrow}, state, x),
+    ):
+        with pytest.raises(ValueError, match=r"float32\[4,3\].*got float32\[4,1\]"):
+            run()
 
 
 def test_layers_run_under_their_names(x, key):

@@ -38,6 +38,10 @@ def test_output_size(size, window, stride, padding, dilation, outputs):
         (lambda: layers.convolution(6, 0), "a window of one or two ints, each at least 1, got 0"),
         (lambda: layers.convolution(6, (3, 3, 3)), r"a window .* got \(3, 3, 3\)"),
         (lambda: layers.convolution(6, 3.0), r"a window .* got 3\.0"),
+        (lambda: layers.convolution(6, True), "a window .* got True"),
+        (lambda: layers.convolution(6, np.ones(3, int)), r"a window .* got array\(\[1, 1, 1\]\)"),
+        (lambda: layers.convolution(6, 3, padding=np.zeros((1, 2), int)), "expected padding"),
+        (lambda: layers.convolution(6, 3, padding=0.5), r"expected padding .* got 0\.5"),
         (lambda: layers.convolution(6, 3, stride=0), "a stride of one or two ints"),
         (lambda: layers.convolution(6, 3, dilation=(1, 0)), "a dilation of one or two ints"),
         (lambda: layers.convolution(6, 3, padding="same"), "expected padding .* got 'same'"),
@@ -94,6 +98,45 @@ def test_bad_images_are_refused_later(shape, message):
         layer.forward(params, (), jnp.zeros(shape), None)
     with pytest.raises(ValueError, match=message):
         layer.predict(params, (), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, np.int32])
+def test_numpys_integers_are_integers(integer):
+    pads = np.asarray([[1, 0], [0, 2]], integer)
+    settings = {
+        "stride": integer(2),
+        "dilation": np.asarray([1, 2], integer),
+        "padding": pads,
+        "groups": integer(2),
+    }
+    layer = layers.convolution(integer(4), np.asarray([3, 2], integer), **settings)
+    plain = layers.convolution(
+        4, (3, 2), stride=2, dilation=(1, 2), padding=((1, 0), (0, 2)), groups=2
+    )
+    key, x = jax.random.key(0), jnp.ones((1, 6, 7, 2))
+    params, _ = layer.init(key, x)
+    np.testing.assert_array_equal(
+        layer.predict(params, (), x), plain.predict(plain.init(key, x)[0], (), x)
+    )
+    assert layer.name == plain.name
+    pool = layers.max_pool(integer(3), stride=integer(2), padding=integer(1))
+    same = layers.max_pool(3, stride=2, padding=1)
+    np.testing.assert_array_equal(pool.predict((), (), x), same.predict((), (), x))
+    assert layers.convolution_output_size(10, integer(3), 1, integer(1)) == 10
+    assert layers.convolution_output_size(10, 3, 1, pads[1], integer(2)) == 8
+
+
+def test_groups_reach_the_initializer(key):
+    """Whose fans they change: a grouped kernel's outputs reach fewer inputs."""
+    seen = {}
+
+    def recorded(key, shape, dtype, groups=1):
+        seen[shape] = groups
+        return jnp.zeros(shape, dtype)
+
+    layer = layers.convolution(8, 3, groups=4, kernel_init=recorded)
+    layer.init(key, jnp.zeros((1, 5, 5, 4)))
+    assert seen == {(3, 3, 1, 8): 4}
 
 
 def test_integer_images_are_refused():

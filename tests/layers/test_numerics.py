@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import layers
+from fnn import layers, pure
 
 
 def run(layer, x, key=None):
@@ -52,6 +52,16 @@ def test_relu_at_zero_and_at_the_ends():
     np.testing.assert_array_equal(dx, jax.vmap(jax.grad(jax.nn.relu))(x))
     np.testing.assert_array_equal(dx, forward_mode)
     assert np.isnan(run(layer, jnp.asarray([jnp.nan]))[1][0])
+
+
+def test_tanh_keeps_the_small_derivatives_of_saturated_units():
+    """1 - y² in float32 loses half of the digits of (1 + y)(1 - y) near |y| = 1."""
+    layer = layers.tanh()
+    y = np.float32(1) - np.arange(1, 200, dtype=np.float32) * np.float32(2.0**-24)
+    cache = type(run(layer, jnp.zeros(3))[3])(jnp.asarray(np.concatenate([y, -y])))
+    _, dx = layer.backward((), cache, jnp.ones(398))
+    wide = np.concatenate([y, -y]).astype(np.float64)
+    np.testing.assert_allclose(dx, 1 - wide**2, rtol=2e-7)
 
 
 @pytest.mark.parametrize("build", [layers.sigmoid, layers.tanh])
@@ -101,6 +111,32 @@ class TestBatchNorm:
         alone = layer.predict(params, state, x[:1])
         np.testing.assert_allclose(alone, y[:1], atol=1e-5)
 
+    def test_predict_divides_by_the_root_of_variance_and_eps(self):
+        layer = layers.batch_norm(eps=0.5)
+        x = jnp.asarray([[2.0, -1.0]])
+        params, state = layer.init(None, x)
+        state = state._replace(mean=jnp.asarray([1.0, 0.0]), var=jnp.asarray([0.0, 3.5]))
+        np.testing.assert_allclose(layer.predict(params, state, x), [[np.sqrt(2), -0.5]], rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
+    def test_narrow_inputs_have_float32_statistics(self, rng, dtype):
+        """Sums of 4096 numbers near 3 are lost in bfloat16, and overflow in float16."""
+        layer = layers.batch_norm(momentum=0.0)
+        x = jnp.asarray(3 + rng.normal(size=(4096, 2)) * 5, dtype)
+        _, y, state, cache = run(layer, x)
+        wide = np.asarray(x, np.float64)
+        assert {str(a.dtype) for a in (*state, cache.mean, cache.rstd)} == {"float32"}
+        np.testing.assert_allclose(state.mean, wide.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(state.var, wide.var(axis=0), rtol=1e-5)
+        expected = (wide - wide.mean(axis=0)) / np.sqrt(wide.var(axis=0) + 1e-5)
+        ulp = float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=ulp, atol=ulp / 100)
+
+    @pytest.mark.parametrize("eps", [0.0, -1.0, np.nan])
+    def test_refuses_an_eps_that_keeps_nothing_from_zero(self, eps):
+        with pytest.raises(ValueError, match="expected eps > 0"):
+            layers.batch_norm(eps=eps)
+
     def test_one_example_gives_the_bias(self):
         _, y, _, _ = run(layers.batch_norm(), jnp.asarray([[3.0, -7.0]]))
         np.testing.assert_array_equal(y, 0)
@@ -146,6 +182,31 @@ def test_wrong_width_says_what_was_expected_and_what_came(layer, good, bad):
     params, state = layer.init(jax.random.key(0), jnp.zeros(good))
     with pytest.raises(ValueError, match=rf"expected.*{good[-1]}.*got.*{bad[-1]}"):
         layer.forward(params, state, jnp.zeros(bad), None)
+
+
+def test_linear_refuses_an_input_without_features():
+    with pytest.raises(ValueError, match=r"linear: .* a feature at least, got \(4, 0\)"):
+        layers.linear(2).init(jax.random.key(0), jnp.zeros((4, 0)))
+
+
+def test_the_backward_of_a_lifted_map_gets_jax_arrays():
+    """So that what is written in it, `.at`, `.astype(bfloat16)`, works for a cotangent of numpy's."""
+    seen = []
+
+    def forward(params, x):
+        seen.append(x)
+        return x, ()
+
+    def backward(params, cache, dy):
+        seen.extend(jax.tree.leaves(dy))
+        return params, dy
+
+    layer = pure("identity", forward, backward)
+    layer.forward((), (), np.zeros(3, np.float32), None)
+    layer.predict((), (), np.zeros(3, np.float32))
+    layer.backward((), (), {"a": np.zeros(3, np.float32), "b": np.zeros(2, np.float32)})
+    assert len(seen) == 4
+    assert all(isinstance(leaf, jax.Array) for leaf in seen)
 
 
 def test_integer_inputs_are_refused_by_layers_with_parameters():

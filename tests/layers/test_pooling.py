@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fnn import layers
+from fnn.layers import pooling, pooling_large
+from fnn.layers.windows import checked_padding, windows_on
 
 # name: (x shape, window, settings)
 CASES = {
@@ -73,6 +75,59 @@ def test_values_and_gradient_of_reduce_window(case, ties, rng):
         np.testing.assert_allclose(dx, pull(dy)[0], rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("values", ["integers", "extremes"])
+@cases
+def test_large_windows_have_the_same_maxima_places_and_gradients(case, values, rng):
+    """The form for large windows on all cases: the choice between the two is of speed alone."""
+    shape, window, settings = case
+    pads = checked_padding(settings.get("padding", "VALID"), "max_pool")
+    stride = both(settings.get("stride", window))
+    windows = windows_on(shape[1:3], both(window), stride, pads, (1, 1), "max_pool")
+    choice = [0, 1, 2] if values == "integers" else [np.nan, -np.inf, np.inf, 0.0]
+    x = jnp.asarray(rng.choice(choice, size=shape), jnp.float32)
+    y, place = pooling._largest(x, windows)
+    got, got_place = pooling_large.largest(x, windows)
+    np.testing.assert_array_equal(got, y)
+    np.testing.assert_array_equal(got_place, place)
+    dy = jnp.asarray(rng.integers(-8, 9, size=y.shape), jnp.float32)  # whose sums are exact
+    expected = pooling._spread(dy, place, windows)
+    np.testing.assert_array_equal(pooling_large.spread(dy, place, windows), expected)
+
+
+LARGE = {
+    "the whole image": ((1, 28, 28, 2), 28, {}),
+    "overlapping": ((1, 28, 30, 2), 20, {"stride": 1}),
+    "padded": ((1, 28, 28, 2), (27, 3), {"stride": (2, 1), "padding": "SAME"}),
+    "much padded": ((1, 4, 5, 2), 12, {"stride": 1, "padding": 11}),
+}
+
+
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_large_windows(case, rng):
+    shape, window, settings = case
+    layer = layers.max_pool(window, **settings)
+    x = jnp.asarray(rng.integers(0, 50, size=shape), jnp.float32)
+    y, cache = run(layer, x)
+    expected, pull = jax.vjp(lambda x: reference(x, window, settings), x)
+    dy = jnp.asarray(rng.integers(-8, 9, size=y.shape), jnp.float32)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(layer.backward((), cache, dy)[1], pull(dy)[0])
+    np.testing.assert_array_equal(jax.vjp(primal(layer), x)[1](dy)[0], pull(dy)[0])
+
+
+@pytest.mark.parametrize("stride", [1, 28])
+def test_the_program_of_a_large_window_is_small(stride):
+    """784 pixels one by one took 18 s to compile; so many operations do not come back unseen."""
+    layer = layers.max_pool(28, stride=stride)
+
+    def both_passes(x):
+        y, _, cache = layer.forward((), (), x, None)
+        return layer.backward((), cache, y)
+
+    text = jax.jit(both_passes).lower(jnp.zeros((1, 56, 56, 1))).as_text()
+    assert len(text.splitlines()) < 1200
+
+
 @cases
 def test_both_modes_of_autodiff_agree_at_ties(case, rng):
     shape, window, settings = case
@@ -107,6 +162,19 @@ def test_a_nan_goes_through_and_takes_the_gradient():
     assert np.isnan(y.item())
     np.testing.assert_array_equal(dx[0, :, :, 0], [[0, 1], [0, 0]])
     np.testing.assert_array_equal(pull(jnp.ones((1, 1, 1, 1)))[0], dx)
+
+
+def test_gradients_of_overlapping_windows_are_added_up_in_float32():
+    """49 windows take one pixel; in bfloat16 a sum 1 + 1/256 + 1/256 + … never leaves 1."""
+    layer = layers.max_pool(7, stride=1)
+    x = jnp.zeros((1, 13, 13, 1), jnp.bfloat16).at[0, 6, 6, 0].set(1)
+    y, cache = run(layer, x)
+    dy = jnp.full(y.shape, 2.0**-8, jnp.bfloat16).at[0, 6].set(1)  # the windows summed first
+    dx = layer.backward((), cache, dy)[1]
+    assert float(dx[0, 6, 6, 0]) == float(jnp.asarray(7 + 42 / 256, jnp.bfloat16))
+    with jax.disable_jit():  # in a compiled sum, XLA may keep more digits than it is asked for
+        by_columns = pooling_large.spread(dy, cache.place, cache.windows.value)
+    np.testing.assert_array_equal(by_columns, dx)
 
 
 @pytest.mark.parametrize("padding", ["SAME", 2, ((2, 0), (1, 2))])

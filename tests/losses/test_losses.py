@@ -40,6 +40,25 @@ def test_one_loss_an_example_and_the_gradient_in_the_predictions_dtype(row, rng,
     assert (gradient.shape, gradient.dtype) == (row.shape, dtype)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
+def test_narrow_predictions_have_wide_losses(row, rng, dtype):
+    """As if the same numbers had come in float32: nothing is summed in the narrow dtype."""
+    loss, narrow = row.build(), prediction(row, rng, dtype)
+    target = row.target(rng)
+    values, cache = loss.forward(narrow, target)
+    expected, wide_cache = loss.forward(narrow.astype(jnp.float32), target)
+    assert values.dtype == jnp.float32
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    gradient = loss.backward(cache, jnp.ones_like(values))
+    wide = loss.backward(wide_cache, jnp.ones_like(values)).astype(dtype)
+    np.testing.assert_array_equal(gradient.astype(jnp.float32), wide.astype(jnp.float32))
+
+
+def test_integer_predictions_are_refused(row, rng):
+    with pytest.raises(ValueError, match=r"floating .*, got int32"):
+        row.build().forward(jnp.zeros(row.shape, jnp.int32), row.target(rng))
+
+
 def test_batches_of_one_and_none(row, rng):
     loss = row.build()
     for size in (1, 0):
@@ -123,6 +142,42 @@ class TestSoftmaxCrossEntropy:
         np.testing.assert_array_equal(np.isnan(gradient).all(axis=1), [False, False, True, False])
         assert np.isnan(gradient).sum() == 3
 
+    @pytest.mark.parametrize(
+        ("dtype", "classes", "labels"),
+        [
+            (np.uint8, 300, [0, 255, 7]),
+            (np.int8, 200, [0, 127, 7]),
+            (np.uint16, 5, [0, 4, 2]),
+            (np.uint32, 5, [0, 4, 2]),
+        ],
+    )
+    @pytest.mark.parametrize("traced", [False, True])
+    def test_labels_of_any_integer_dtype(self, rng, dtype, classes, labels, traced):
+        logits = jnp.asarray(rng.normal(size=(3, classes)), jnp.float32)
+
+        def run(target):
+            losses, cache = self.loss.forward(logits, target)
+            return losses, self.loss.backward(cache, jnp.ones(3))
+
+        run = jax.jit(run) if traced else run
+        got, expected = run(np.asarray(labels, dtype)), run(np.asarray(labels, np.int32))
+        for a, b in zip(got, expected, strict=True):
+            assert np.isfinite(a).all()
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize(("dtype", "label"), [(np.uint8, 200), (np.int8, -1)])
+    def test_narrow_labels_out_of_range(self, dtype, label):
+        with pytest.raises(ValueError, match=rf"labels in \[0, 3\), got {label} at example \(1,\)"):
+            self.loss.forward(jnp.zeros((2, 3)), np.asarray([0, label], dtype))
+
+    def test_an_infinite_logit_poisons_its_example_alone(self):
+        """∞ - ∞ has no value, and none is made up: the other rows and the shift are unharmed."""
+        logits = jnp.asarray([[np.inf, 0.0], [-np.inf, -np.inf], [1.0, 2.0]])
+        value, _ = self.loss.forward(logits, np.asarray([1, 0, 0]))
+        assert value[0] == np.inf  # the label's probability is 0
+        assert not np.isfinite(value[1])
+        np.testing.assert_allclose(value[2], np.log1p(np.e), rtol=1e-6)
+
     @pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
     def test_probabilities_that_make_no_sense_raise(self, value):
         target = np.full((2, 3), 1 / 3, np.float32)
@@ -149,6 +204,20 @@ class TestSquaredError:
             got, cache = loss.forward(prediction, target)
             np.testing.assert_allclose(got, [value])
             np.testing.assert_allclose(loss.backward(cache, jnp.ones(1)), gradient)
+
+    def test_narrow_sums_do_not_stall(self):
+        """257 ones: bfloat16 counts to 256."""
+        prediction = jnp.ones((1, 257), jnp.bfloat16)
+        values, _ = losses.squared_error().forward(prediction, np.zeros((1, 257), np.float32))
+        np.testing.assert_array_equal(values, [257])
+
+    def test_a_small_error_is_taken_before_rounding(self):
+        prediction = jnp.ones((1, 1), jnp.bfloat16)
+        target = np.full((1, 1), 1 + 2.0**-10, np.float32)
+        values, cache = losses.squared_error().forward(prediction, target)
+        np.testing.assert_allclose(values, [2.0**-20])
+        gradient = losses.squared_error().backward(cache, jnp.ones(1))
+        assert (gradient.dtype, float(gradient[0, 0])) == (jnp.bfloat16, -(2.0**-9))
 
     def test_bad_input(self):
         with pytest.raises(ValueError, match="'sum', 'half' or 'mean', got 'total'"):

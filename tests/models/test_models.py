@@ -106,3 +106,20 @@ def test_refuses_a_rate_that_is_none(rate):
         models.mlp((4,), 2, dropout_rate=rate)
     with pytest.raises(ValueError, match="rate"):
         models.convnet(2, dropout_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("build", "path"),
+    [
+        (lambda rate: models.mlp((64,), 2, dropout_rate=rate), ("drop_1",)),
+        (lambda rate: models.convnet(2, dropout_rate=rate), ("head", "drop")),
+    ],
+    ids=["mlp", "convnet"],
+)
+@pytest.mark.parametrize("rate", [0.2, 0.7])
+def test_the_fraction_dropped_is_the_one_asked_for(build, path, rate, key):
+    layer = build(rate)
+    for name in path:
+        layer = layer.parts[name]
+    y, _, _ = layer.forward((), (), jnp.ones((200, 200)), key)
+    assert abs(np.mean(y == 0) - rate) < 5 * np.sqrt(rate * (1 - rate) / y.size)
