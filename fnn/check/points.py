@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.precision import exact, is_real
-from fnn.check.trial import Subject, Trial, Vector
+from fnn.check.jaxprs import equations, trace
+from fnn.check.precision import dtype_of, exact, is_real
+from fnn.check.remembered import by_shapes
+from fnn.check.trial import Subject, Trial, Vector, point
 from fnn.layer import PyTree
 
 
@@ -25,8 +27,11 @@ class Point(NamedTuple):
 def structured_points(trial: Trial) -> tuple[Point, ...]:
     """The trial's subject at x of zeros, of ones, with ties and with zeros among it; and params of zeros.
 
+    Where the forward pass uses its key, or one among its arguments, there is a point with another key,
+    and so with other draws: a mask that lets everything pass hides what is behind it.
+
     Ties are x rounded to multiples of its standard deviation, leaf by leaf. Only real leaves are
-    changed: labels, indices, state and key stay as they are.
+    changed at the others: labels, indices, state and key stay as they are.
     """
     subject = trial.subject
     rng = np.random.default_rng((trial.seed, 1))
@@ -42,13 +47,38 @@ def structured_points(trial: Trial) -> tuple[Point, ...]:
         candidates.append(Point("x with zeros", subject._replace(x=sparse)))
     zero_params = subject._replace(params=_map_real(np.zeros_like, subject.params))
     candidates.append(Point("params of zeros", zero_params))
-    return tuple(point for point in candidates if not _same(point.subject, subject))
+    found = [other for other in candidates if not _same(other.subject, subject)]
+    if draws(subject.forward, *point(subject)):
+        state, x = jax.tree.map(_another_key, (subject.state, subject.x))
+        key = subject.key
+        if key is not None:
+            with exact():
+                key = jax.random.fold_in(key, 1)
+        found.append(Point("another key", subject._replace(state=state, x=x, key=key)))
+    return tuple(found)
 
 
 def scale_of(array: Vector) -> float:
     """The size of a leaf's usual element, and 1 for a leaf that is 0 or empty: the unit of a step."""
     size = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     return size or 1.0
+
+
+@by_shapes(1)
+def draws(forward: Any, *arguments: PyTree) -> bool:
+    """Whether a forward pass draws random numbers at arguments of these shapes."""
+    with exact():
+        program = trace(lambda *given: forward(*given)[0], *arguments)
+    names = {equation.primitive.name for _, equation in equations(program)}
+    return any(name.startswith(("random_", "threefry", "rng_")) for name in names)
+
+
+def _another_key(leaf: Any) -> Any:
+    """Other keys in place of keys; one of the older kind is an array of integers like any other."""
+    if not jnp.issubdtype(dtype_of(leaf), jax.dtypes.prng_key) or leaf.size == 0:
+        return leaf
+    with exact():
+        return jax.random.split(leaf.ravel()[0], leaf.shape)
 
 
 def _ties(array: Vector) -> Vector:

@@ -193,11 +193,13 @@ def test_a_leaked_tracer_is_named():
 
 
 def test_a_pass_that_changes_what_it_was_given_is_refused():
-    def forward(params, x):
+    def forward(params, state, x, key):
         x["a"] = 2 * x["a"]
-        return x["a"], None
+        return x["a"], state, None
 
-    layer = pure("greedy", forward, lambda params, cache, dy: (params, {"a": 2 * dy}))
+    # `pure` hands over a tree of its own, so that only a full layer can get at the caller's.
+    layer = pure("greedy", None, lambda params, cache, dy: (params, {"a": 2 * dy}))
+    layer = layer._replace(forward=forward)
     with pytest.raises(ValueError, match="greedy: its forward pass changed the x it was given"):
         check.layer(layer, {"a": X})
 

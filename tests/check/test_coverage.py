@@ -187,7 +187,7 @@ def test_no_false_alarm_at_the_points_found(name):
     for seed in range(3):
         trial = trial_of(layer, data(*row.shape, seed=seed), seed=seed)
         found = cover(trial)
-        assert found.branches == ()
+        assert all(branch.reached_by for branch in found.branches)  # and so it is among the points
         if found.points:
             verdicts = {row.verdict for row in kinks(trial, points=found.points)}
             assert verdicts == {"ok"}

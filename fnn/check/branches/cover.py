@@ -64,6 +64,7 @@ def cover(trial: Trial, points: Sequence[Point] | None = None, *, search: bool =
     survey.add(Input("the given point", _vector(trial.subject)))
     for point in structured_points(trial) if points is None else points:
         survey.add(Input(point.name, _vector(point.subject)))
+    refused = len(survey.refused)  # those are among the points that are compared anyway
     missing, approaches = survey.missing(), _approaches(survey)
     chosen: list[Input] = []
     if search:
@@ -74,6 +75,7 @@ def cover(trial: Trial, points: Sequence[Point] | None = None, *, search: bool =
         chosen += {id(found): found for found in reached if found is not None}.values()
         for key in _one_a_line(survey):
             chosen += survey.threshold(key, trial.seed)
+        chosen = [*survey.refused[refused:][:1], *chosen]  # where the comparison will say so
     return Coverage(
         _branches(survey, missing),
         approaches,

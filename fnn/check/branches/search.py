@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fnn.check.branches.sites import Key, Watch
+from fnn.check.branches.sites import Key, Margins, Watch
 from fnn.check.points import scale_of
 from fnn.check.trial import Vector
 
@@ -37,6 +37,7 @@ class Survey:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.inputs: list[Input] = []
+        self.refused: list[Input] = []  # at which the subject raises
         self.reached: dict[Key, dict[str, Input]] = {}
         self.approach: dict[tuple[Key, str], float] = {}  # the smallest |margin| on that side
         self.nearest: dict[Key, tuple[float, Input]] = {}  # the smallest |margin| on either
@@ -47,7 +48,7 @@ class Survey:
         """Evaluate one input."""
         number = len(self.inputs)
         self.inputs.append(found)
-        for key, margin in self.watch(found.vector).items():
+        for key, margin in self._margins(found).items():
             finite = np.isfinite(margin)
             if not finite.any():
                 continue  # as the maximum with -inf that a reduction starts from: nothing to reach
@@ -67,6 +68,16 @@ class Survey:
                     np.where(finite & (margin < 0), number, below),
                     np.where(finite & (margin > 0), number, above),
                 )
+
+    def _margins(self, at: Input) -> Margins:
+        """Those of the watch; none where the subject raises, but for the first input, the given one."""
+        try:
+            return self.watch(at.vector)
+        except Exception:  # whatever a function raises where nobody asked for its value
+            if len(self.inputs) == 1:
+                raise
+            self.refused.append(at)
+            return {}
 
     def missing(self) -> list[tuple[Key, str]]:
         """The sides that no input reached."""
@@ -97,6 +108,10 @@ class Survey:
         where = f"the threshold of {site.operation} ({site.source})"
         return tuple(Input(f"x {side} {where}", vector) for side, vector in found.items())
 
+    def margin(self, key: Key, vector: Vector) -> Vector | None:
+        """A site's margin; None where it is not met, or the subject raises."""
+        return self._margins(Input("x by Newton's method", vector)).get(key)
+
     def _between(self, key: Key) -> Vector:
         below, above = self._ends.get(key, (np.zeros(0), np.zeros(0)))
         return np.flatnonzero((below >= 0) & (above >= 0))
@@ -110,7 +125,7 @@ class Survey:
                 middle = low + (high - low) / 2
                 if np.array_equal(middle, low) or np.array_equal(middle, high):
                     break
-                margin = self.watch(middle).get(key)
+                margin = self._margins(Input("x by bisection", middle)).get(key)
                 if margin is None or margin.size <= element or not np.isfinite(margin[element]):
                     return {}
                 if margin[element] == 0:
@@ -190,8 +205,7 @@ def _newton(survey: Survey, key: Key, side: str, direction: Vector) -> bool:
     x = survey.nearest[key][1].vector
     step = SLOPE * scale_of(x)
     for _ in range(NEWTON):
-        margin = survey.watch(x).get(key)
-        ahead = survey.watch(x + step * direction).get(key)
+        margin, ahead = (survey.margin(key, at) for at in (x, x + step * direction))
         if margin is None or ahead is None or margin.shape != ahead.shape:
             return False
         with np.errstate(all="ignore"):

@@ -61,8 +61,7 @@ class Watch:
         """The margins of all sites that are met where the real leaves are those of `vector`."""
         state, key, dy = self._rest
         with exact(), np.errstate(all="ignore"):
-            real = [jnp.asarray(leaf) for leaf in from_vector(vector, self._real)]
-            params, x = self._merge(real)
+            params, x = self._merge(from_vector(vector, self._real))
             found = self._plan.run(params, state, x, key, dy)
             return {site: np.asarray(margin) for site, margin in found.items()}
 
@@ -113,7 +112,14 @@ def _plan(
     )
     sites: dict[Key, Site] = {}
     run = functools.partial(_evaluate, program, sites)
-    return _Plan(sites, size, empty, jax.jit(run) if compiled else run)
+    return _Plan(sites, size, empty, jax.jit(run) if compiled else _on_arrays(run))
+
+
+def _on_arrays(run: Callable[..., dict[Key, Any]]) -> Callable[..., dict[Key, Any]]:
+    """The same of jax's arrays, as `jit` makes them: NumPy's could be taken for constants."""
+    return lambda *arguments: run(
+        *jax.tree.map(lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, arguments)
+    )
 
 
 def _evaluate(

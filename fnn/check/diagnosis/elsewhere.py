@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.diagnosis.evidence import Array, Leaf, norm, pull_back
+from fnn.check.diagnosis.evidence import Array, Leaf, norm
+from fnn.check.methods.references import pull_back_of
 from fnn.check.precision import exact
 from fnn.check.trial import (
     Gradient,
@@ -69,7 +70,7 @@ def _index(leaf: Leaf) -> int:
 
 
 def _true(leaf: Leaf, subject: Subject) -> Array:
-    pull, i = pull_back(subject), _index(leaf)
+    pull, i = pull_back_of(subject), _index(leaf)
     return np.stack([pull(dy)[i] for dy in leaf.evidence.dys])
 
 
@@ -87,7 +88,7 @@ def _is_right(leaf: Leaf, subject: Subject) -> bool:
             )[i]
             for k in dense
         ]
-    pull = pull_back(subject)
+    pull = pull_back_of(subject)
     here = max(norm(true) for true in leaf.true)
     for k, hand in zip(dense, hands, strict=True):
         true = pull(leaf.evidence.dys[k])[i]

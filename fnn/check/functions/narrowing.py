@@ -9,9 +9,11 @@ from jax.extend.core import Literal
 
 from fnn.check.functions.binding import Binding, vjp
 from fnn.check.jaxprs import Program, enclosing, equations, source, trace
+from fnn.check.remembered import by_shapes
 from fnn.layer import PyTree
 
 
+@by_shapes(1)
 def narrowed(function: Binding, others: PyTree, x: PyTree) -> str:
     """The first operation on a wide float that gives a narrower one, in words; empty without one.
 
@@ -36,6 +38,7 @@ def narrowed(function: Binding, others: PyTree, x: PyTree) -> str:
     return ""
 
 
+@by_shapes(1)
 def lowest_dtype(function: Binding, others: PyTree, x: PyTree) -> Any:
     """The floating dtype of the largest ε anywhere in the function and its `jax.vjp`."""
     found = _floats(jax.tree.leaves((others, x)))

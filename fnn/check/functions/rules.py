@@ -6,6 +6,8 @@
   forward mode is not: the two are different programs, and a NaN may lie in one of them alone.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -14,6 +16,7 @@ from fnn.check.functions.binding import Binding, jvp, vjp
 from fnn.check.methods.contract import without_common
 from fnn.check.precision import is_real
 from fnn.check.probes import direction
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, worst_of
 from fnn.layer import PyTree
 from fnn.tree import paths
@@ -29,9 +32,9 @@ def value(
     tolerance: float = 1e-10,
 ) -> tuple[Row, ...]:
     """f's forward rule and the reference against y = f(x): one row an output, its worse comparison."""
-    found = {"the value that jax.vjp(f) returns is f(x)": vjp(function, others, x)[0]}
+    found = {"the value that jax.vjp(f) returns is f(x)": _forward_rule_value(function, others, x)}
     if reference is not None:
-        found["the reference's value is f(x)"] = reference(others, x)
+        found["the reference's value is f(x)"] = _value(reference, others, x)
     floor = FLOOR * max(
         max((norm(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(y)), default=0.0),
         LEAST_GAIN * _size(x),
@@ -75,7 +78,7 @@ def forward_rule(
     images = [
         tuple(
             jax.tree.map(
-                lambda a: np.asarray(a, np.float64), jvp(f, others, x, _alone(tangents, i))[1]
+                lambda a: np.asarray(a, np.float64), _image(f, others, x, _alone(tangents, i))
             )
             for f in (function, reference)
         )
@@ -103,6 +106,21 @@ def forward_rule(
         ]
         rows.append(worst_of(compared))
     return tuple(rows)
+
+
+@traced_once(1)
+def _forward_rule_value(function: Binding, others: PyTree, x: PyTree) -> PyTree:
+    return vjp(function, others, x)[0]
+
+
+@traced_once(1)
+def _value(function: Binding, others: PyTree, x: PyTree) -> PyTree:
+    return function(others, x)
+
+
+@traced_once(1)
+def _image(function: Binding, others: PyTree, x: PyTree, tangents: list[Any]) -> PyTree:
+    return jvp(function, others, x, tangents)[1]
 
 
 def _alone(tangents: list[np.ndarray], i: int) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import jax
 
 from fnn.check.functions.binding import Binding, jvp, name_of, vjp
 from fnn.check.precision import dtype_of, is_real
+from fnn.check.remembered import by_shapes
 from fnn.layer import PyTree
 from fnn.tree import paths
 
@@ -29,6 +30,7 @@ class Witness(NamedTuple):
     label: str
 
 
+@by_shapes(3)
 def witness_of(
     name: str, own: Binding, given: Binding | None, others: PyTree, x: PyTree
 ) -> Witness:
@@ -67,6 +69,7 @@ def witness_of(
     return Witness(binding, best, f"{which}autodiff of {label}{why}")
 
 
+@by_shapes(1)
 def modes(function: Binding, others: PyTree, x: PyTree) -> Modes:
     """Whether autodiff refuses reverse mode, which is traced, or forward mode, which is run once.
 

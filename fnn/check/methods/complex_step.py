@@ -12,7 +12,9 @@ has confirmed the quotient.
 """
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +32,9 @@ from fnn.check.jaxprs import (
     source,
     trace,
 )
-from fnn.check.methods.references import output_of
 from fnn.check.precision import dtype_of, exact, is_real
 from fnn.check.probes import direction
+from fnn.check.remembered import by_shapes
 from fnn.check.reports.report import Row, worst_of
 from fnn.check.reports.verdicts import first_line, undecided_row
 from fnn.check.trial import (
@@ -43,13 +45,16 @@ from fnn.check.trial import (
     point,
     real_leaves,
     run_forward,
+    split,
     with_real_leaves,
 )
+from fnn.layer import ForwardFunction, Key, PyTree
 
 H = 1e-200
 EPSILON = float(np.finfo(np.float64).eps)
 CONFIRMED = 1e-5  # how close the central difference has to come, output by output
 _METHOD = "complex step"
+REFUSES = "the forward pass refuses complex numbers: "
 # fmt: off
 _NOT_ANALYTIC = {  # or they drop a part
     "abs", "argmax", "argmin", "ceil", "clamp", "conj", "convert_element_type", "cummax", "cummin",
@@ -70,18 +75,19 @@ def complex_step(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
     tangents = [direction(leaf.shape, trial.seed, i, 1) for i, (_, leaf) in enumerate(leaves)]
     try:
         with exact(), warnings.catch_warnings():
-            for warning in (np.exceptions.ComplexWarning, DeprecationWarning):
-                warnings.simplefilter("ignore", warning)  # Im is dropped from a state
-            program = _program(trial)
-            images = [_image(trial, program, i, tangent) for i, tangent in enumerate(tangents)]
+            # Im is dropped from a state, and foreign code was not written for complex numbers.
+            warnings.simplefilter("ignore")
+            traced = _traced(subject.forward, *point(subject))
+            if isinstance(traced, str):
+                return tuple(undecided_row(_METHOD, path, traced, tolerance) for path, _ in leaves)
+            images = [_image(trial, traced, i, tangent) for i, tangent in enumerate(tangents)]
     except (
         Exception
     ) as error:  # whatever foreign code raises for a dtype that it was not written for
-        why = f"the forward pass refuses complex numbers: {first_line(error)}"
-        return tuple(undecided_row(_METHOD, path, why, tolerance) for path, _ in leaves)
-    if not all(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in program.jaxpr.out_avals):
-        why = f"the forward pass gives real numbers for complex ones: {_suspects(program)}"
-        return tuple(undecided_row(_METHOD, path, why, tolerance) for path, _ in leaves)
+        return tuple(
+            undecided_row(_METHOD, path, REFUSES + first_line(error), tolerance)
+            for path, _ in leaves
+        )
     gain = max(
         (ratio(norm(j), norm(t)) for j, t in zip(images, tangents, strict=True) if norm(t) > 0),
         default=0.0,
@@ -107,29 +113,57 @@ def complex_step(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
             continue  # `structure` says so
         row = worst_of(compared)
         if not row.ok and not _confirmed(trial, i, tangents[i], images[i]):
-            why = f"central differences do not confirm the complex step: {_suspects(program)}"
+            why = (
+                f"central differences do not confirm the complex step: {_suspects(traced.program)}"
+            )
             row = row._replace(verdict="undecided", predicate=why)
         rows.append(row)
     return tuple(rows)
 
 
-def _program(trial: Trial) -> Program:
-    """The forward pass for complex numbers; its state complex too, where it may be.
+class _Traced(NamedTuple):
+    """The forward pass for complex numbers."""
+
+    program: Program
+    run: Callable[..., PyTree]  # compiled: (complex leaves, params, state, x, key) -> y
+    complex_state: bool
+
+
+@by_shapes(1)
+def _traced(
+    forward: ForwardFunction, params: PyTree, state: PyTree, x: PyTree, key: Key
+) -> _Traced | str:
+    """The pass traced, with its state complex too, where it may be; or why it says nothing.
 
     jax takes a convolution of complex numbers from three real ones, whose differences round h away; it
     is replaced by four.
     """
-    subject = trial.subject
-    real = _complex(real_leaves(trial.subject))
-    state = jax.tree.map(lambda leaf: _as_complex(leaf) if is_real(leaf) else leaf, subject.state)
+
+    def output(real: list[Any], params: PyTree, state: PyTree, x: PyTree, key: Key) -> PyTree:
+        _, merge = split(params, x)
+        params, x = merge(real)
+        return forward(params, state, x, key)[0]
+
+    real = [_as_complex(leaf) for leaf in split(params, x)[0]]
     try:
-        program = trace(output_of(subject._replace(state=state)), real)
+        program = trace(output, real, params, _complex_state(state), x, key)
+        complex_state = True
     except Exception:  # a target is data, of which a real dtype may be asked
-        program = trace(output_of(subject), real)
+        try:
+            program = trace(output, real, params, state, x, key)
+        except Exception as error:  # remembered as well: it is raised for every point
+            return REFUSES + first_line(error)
+        complex_state = False
+    if not all(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in program.jaxpr.out_avals):
+        return f"the forward pass gives real numbers for complex ones: {_suspects(program)}"
     for location, equation in equations(program):
         if equation.primitive.name == "conv_general_dilated":
             program = replace(program, location, _convolve)
-    return program
+    return _Traced(program, jax.jit(partial(evaluate, program)), complex_state)
+
+
+def _complex_state(state: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: _as_complex(leaf) if is_real(leaf) else leaf, state)
 
 
 def _convolve(equation: JaxprEqn, inputs: Values) -> Values:
@@ -143,17 +177,15 @@ def _convolve(equation: JaxprEqn, inputs: Values) -> Values:
     return [jax.lax.complex(real, imaginary)]
 
 
-def _image(trial: Trial, program: Program, i: int, tangent: Vector) -> Vector:
+def _image(trial: Trial, traced: _Traced, i: int, tangent: Vector) -> Vector:
     """Im f(θ + i h t) / h, with t on leaf i."""
-    real = _complex(real_leaves(trial.subject))
+    subject = trial.subject
+    real = [_as_complex(leaf) for _, leaf in real_leaves(subject)]
     real[i] = real[i] + 1j * H * tangent
-    outputs = evaluate(program, [jax.device_put(leaf) for leaf in real])
+    state = _complex_state(subject.state) if traced.complex_state else subject.state
+    outputs = traced.run(real, subject.params, state, subject.x, subject.key)
     found = [np.ravel(np.asarray(leaf)).imag / H for leaf in jax.tree.leaves(outputs)]
     return np.concatenate(found) if found else np.zeros(0)
-
-
-def _complex(leaves: list[tuple[str, jax.Array]]) -> list[Array]:
-    return [_as_complex(leaf) for _, leaf in leaves]
 
 
 def _as_complex(leaf: Any) -> Array:

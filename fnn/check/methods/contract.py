@@ -17,6 +17,7 @@ import numpy as np
 
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import dtype_of, exact, is_real, standard_flags
+from fnn.check.remembered import by_shapes
 from fnn.check.reports.report import Row, worst_of
 from fnn.check.trial import (
     Gradient,
@@ -29,7 +30,7 @@ from fnn.check.trial import (
     real_leaves,
     run_backward,
 )
-from fnn.layer import PyTree
+from fnn.layer import BackwardFunction, ForwardFunction, PyTree
 from fnn.tree import paths
 
 Settings = Callable[[], AbstractContextManager[None]]
@@ -46,15 +47,20 @@ def structure(trial: Trial) -> tuple[Row, ...]:
 
 def given_structure(subject: Subject) -> tuple[Row, ...]:
     """The same in the dtypes that the subject has, found by `jax.eval_shape`, which runs nothing."""
-
-    def backward(*arguments: PyTree) -> Gradient:
-        y, _, cache = subject.forward(*arguments)
-        return Gradient(*subject.backward(arguments[0], cache, y))
-
     has_float64 = any(dtype_of(a) == np.float64 for a in jax.tree.leaves(point(subject)))
     with standard_flags(), jax.enable_x64(has_float64):
-        gradient = jax.eval_shape(backward, *point(subject))
+        gradient = _shapes(subject.forward, subject.backward, *point(subject))
     return _structure_rows(subject, gradient, "in the dtypes given")
+
+
+@by_shapes(2)
+def _shapes(forward: ForwardFunction, backward: BackwardFunction, *arguments: PyTree) -> Gradient:
+    def both(*arguments: PyTree) -> Gradient:
+        y, _, cache = forward(*arguments)
+        return Gradient(*backward(arguments[0], cache, y))
+
+    found: Gradient = jax.eval_shape(both, *arguments)
+    return found
 
 
 def linearity(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:

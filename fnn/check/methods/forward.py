@@ -6,16 +6,19 @@ with J t by `jax.jvp`, Jᵀ dy by hand, and the tangent t on one leaf alone, so 
 The reference runs outside of `jit`, for the reason that `reverse` gives.
 """
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.compare import compare_products, floor_of, norm, ratio
+from fnn.check.methods.references import at, output_of
 from fnn.check.precision import exact
 from fnn.check.probes import direction
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import Subject, Trial, Vector, as_vector, hand_leaves, real_leaves, split
-from fnn.layer import PyTree
+from fnn.check.trial import Trial, as_vector, hand_leaves, point, real_leaves
+from fnn.layer import ForwardFunction, Key, PyTree
 
 
 def forward_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
@@ -24,9 +27,17 @@ def forward_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
     leaves = real_leaves(subject)
     tangents = [direction(leaf.shape, trial.seed, i) for i, (_, leaf) in enumerate(leaves)]
     zeros = [np.zeros(leaf.shape) for _, leaf in leaves]
-    images = [
-        _jvp(subject, [*zeros[:i], tangent, *zeros[i + 1 :]]) for i, tangent in enumerate(tangents)
-    ]
+    with exact():
+        images = [
+            as_vector(
+                _jvp(
+                    subject.forward,
+                    *point(subject),
+                    jax.device_put([*zeros[:i], tangent, *zeros[i + 1 :]]),
+                )
+            )
+            for i, tangent in enumerate(tangents)
+        ]
     gain = max(
         (
             ratio(norm(image), norm(tangent))
@@ -57,14 +68,16 @@ def forward_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _jvp(subject: Subject, tangents: list[Vector]) -> Vector:
+@traced_once(1)
+def _jvp(
+    forward: ForwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    tangents: list[Any],
+) -> PyTree:
     """J t by `jax.jvp`, for tangents on the real leaves of (params, x)."""
-    real, merge = split(subject.params, subject.x)
-
-    def output(real: list[jax.Array]) -> PyTree:
-        params, x = merge(real)
-        return subject.forward(params, subject.state, x, subject.key)[0]
-
-    with exact():
-        _, image = jax.jvp(output, (real,), ([jnp.asarray(tangent) for tangent in tangents],))
-        return as_vector(image)
+    subject = at(forward, params, state, x, key)
+    real = [leaf for _, leaf in real_leaves(subject)]
+    return jax.jvp(output_of(subject), (real,), (tangents,))[1]

@@ -5,22 +5,26 @@ with random weights, so that one which is a billion times smaller than another i
 here every row is compared on a scale of its own.
 """
 
+from functools import partial
+from typing import Any
+
 import jax
 import numpy as np
+from jax import lax
 
 from fnn.check.compare import FLOOR, LEAST_GAIN, Array, compare_arrays
-from fnn.check.methods.references import output_of
+from fnn.check.methods.references import at, output_of
 from fnn.check.precision import exact
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row
 from fnn.check.trial import (
     Gradient,
     Trial,
     as_vector,
-    from_vector,
+    point,
     real_leaves,
-    run_backward,
 )
-from fnn.layer import PyTree
+from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 
 
@@ -71,15 +75,12 @@ def jacobian(trial: Trial, *, tolerance: float = 1e-10, largest: int = 2**18) ->
 def _by_hand(trial: Trial, outputs: int) -> list[Array | None]:
     """(outputs, *leaf) for each real leaf, one basis vector at a time; None where one is missing."""
     subject = trial.subject
-    rows = [
-        run_backward(subject.backward, subject.params, trial.cache, from_vector(e, trial.y))
-        for e in np.eye(outputs)
-    ]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(rows))
+    basis = _stacked_basis(trial.y, outputs)
+    stacked = _mapped(subject.backward, subject.params, trial.cache, basis)
     found = dict(paths(Gradient(*stacked)))
     return [
         np.asarray(found[path], np.float64)
-        if path in found and found[path].shape == (outputs, *leaf.shape)
+        if path in found and np.shape(found[path]) == (outputs, *leaf.shape)
         else None
         for path, leaf in real_leaves(subject)
     ]
@@ -87,20 +88,45 @@ def _by_hand(trial: Trial, outputs: int) -> list[Array | None]:
 
 def _reference(trial: Trial, outputs: int, inputs: int) -> list[Array]:
     """The same by reverse mode, or by forward mode where there are fewer inputs than outputs."""
-    real = [leaf for _, leaf in real_leaves(trial.subject)]
-    output = output_of(trial.subject)
+    subject = trial.subject
+    real = [leaf for _, leaf in real_leaves(subject)]
     if outputs <= inputs:
-        _, pull_back = jax.vjp(output, real)
-        (found,) = jax.vmap(pull_back)(_stacked_basis(trial.y, outputs))
+        found = _pulled_back(subject.forward, *point(subject), _stacked_basis(trial.y, outputs))
         return [np.asarray(leaf) for leaf in found]
-    _, push_forward = jax.linearize(output, real)
-    images = jax.tree.leaves(jax.vmap(push_forward)(_stacked_basis(real, inputs)))
+    images = jax.tree.leaves(
+        _pushed_forward(subject.forward, *point(subject), _stacked_basis(real, inputs))
+    )
     transposed = np.concatenate([np.reshape(leaf, (inputs, -1)) for leaf in images], axis=1)
     ends = np.cumsum([leaf.size for leaf in real])[:-1]
     return [
         rows.T.reshape(outputs, *leaf.shape)
         for rows, leaf in zip(np.split(transposed, ends), real, strict=True)
     ]
+
+
+@partial(jax.jit, static_argnums=0)
+def _mapped(
+    backward: BackwardFunction, params: PyTree, cache: PyTree, basis: PyTree
+) -> tuple[PyTree, PyTree]:
+    return lax.map(lambda e: backward(params, cache, e), basis)
+
+
+@traced_once(1)
+def _pulled_back(
+    forward: ForwardFunction, params: PyTree, state: PyTree, x: PyTree, key: Key, basis: PyTree
+) -> list[Any]:
+    subject = at(forward, params, state, x, key)
+    _, pull_back = jax.vjp(output_of(subject), [leaf for _, leaf in real_leaves(subject)])
+    return list(jax.vmap(pull_back)(basis)[0])
+
+
+@traced_once(1)
+def _pushed_forward(
+    forward: ForwardFunction, params: PyTree, state: PyTree, x: PyTree, key: Key, basis: PyTree
+) -> PyTree:
+    subject = at(forward, params, state, x, key)
+    real = [leaf for _, leaf in real_leaves(subject)]
+    return jax.vmap(jax.linearize(output_of(subject), real)[1])(basis)
 
 
 def _stacked_basis(like: PyTree, size: int) -> PyTree:
@@ -119,7 +145,7 @@ def _stacked_basis(like: PyTree, size: int) -> PyTree:
 
 def _norms(rows: Array) -> Array:
     """The Euclidean norm of each row, over all axes but the first."""
-    return np.linalg.norm(rows.reshape(rows.shape[0], -1), axis=1)
+    return np.sqrt(np.square(rows.reshape(rows.shape[0], -1)).sum(axis=1))
 
 
 def _name(y: PyTree, j: int) -> str:

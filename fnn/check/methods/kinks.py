@@ -14,11 +14,14 @@ import numpy as np
 
 from fnn.check.compare import floor_of, norm, ratio
 from fnn.check.methods.convention import Convention, documented_rows
-from fnn.check.methods.reverse import reverse_gradients
+from fnn.check.methods.noise import is_noise
+from fnn.check.methods.references import auto_gradients
 from fnn.check.methods.subdifferential import Interval, interval_along, verdict_on
 from fnn.check.points import Point, scale_of, structured_points
 from fnn.check.precision import exact
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, Verdict
+from fnn.check.reports.verdicts import first_line
 from fnn.check.trial import (
     Gradient,
     Trial,
@@ -31,12 +34,11 @@ from fnn.check.trial import (
     run_forward,
     with_real_leaves,
 )
+from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 
 METHOD = "kinks"
 ELEMENTS = 8  # of each leaf that differ, and are looked at from both sides
 DIRECTIONS = 2  # drawn among all those that differ, besides their sum
-JITTERS = 4  # neighbours at which noise shows itself
-EPSILON = float(np.finfo(np.float64).eps)
 SEVERITY: dict[Verdict, int] = {"ok": 0, "kink": 1, "undecided": 2, "wrong": 3}
 
 
@@ -55,38 +57,58 @@ def kinks(
       documented: the convention that the author states; what departs from it is ``wrong``. A number is
         the derivative of an elementwise function at every kink; "first", "last" and "split" say
         which of several equal maxima takes the cotangent.
-      points: where to look; by default `structured_points`. Where the forward pass is not finite, a
-        point is skipped, and the row says so.
+      points: where to look; by default `structured_points`. Where the forward pass is not finite, or
+        the subject raises, a point is skipped, and the row says so.
+
+    Raises:
+      Exception: what the subject raises at the given point, if that is among `points`.
     """
     chosen = structured_points(trial) if points is None else points
     found: dict[str, list[Row]] = {path: [] for path, _ in real_leaves(trial.subject)}
     compared: list[str] = []
-    skipped: list[str] = []
+    infinite: list[str] = []
+    refused: dict[str, str] = {}  # why, by the point's name
     for candidate in chosen:
-        rows = _at(trial, candidate, tolerance)
-        (skipped if rows is None else compared).append(candidate.name)
-        for row in rows or ():
+        try:
+            rows = _at(trial, candidate, tolerance)
+        except Exception as error:  # whatever the subject raises where nobody asked for it
+            refused[candidate.name] = _refused(trial, candidate, error)
+            continue
+        if rows is None:
+            infinite.append(candidate.name)
+            continue
+        compared.append(candidate.name)
+        for row in rows:
             found[row.path].append(row)
     if documented is not None:
         # At a threshold's neighbours, which may be among `points`, a difference reaches across the kink.
         at_kinks = (Point("the given point", trial.subject), *structured_points(trial))
-        for row in documented_rows(trial, documented, at_kinks):
+        finite = [candidate for candidate in at_kinks if candidate.name not in refused]
+        for row in documented_rows(trial, documented, finite):
             found[row.path].append(row)
-    said = _where(compared, skipped)
+    why = "".join(f"; {reason}" for reason in refused.values())
+    if infinite:
+        why += f"; the forward pass is not finite at {', '.join(infinite)}"
+    said = f"at {', '.join(compared) or 'no point'}{why}"
     with_hand = [hand is not None for hand in hand_leaves(trial.subject, trial.hand[0])]
     return tuple(
-        max(rows, key=lambda row: (SEVERITY[row.verdict], row.severity))
-        if rows
-        else _agreed(path, tolerance, said, bool(compared))
+        _worst(rows, why) if rows else _agreed(path, tolerance, said, bool(compared))
         for (path, rows), present in zip(found.items(), with_hand, strict=True)
         if present
     )
 
 
-def _where(compared: Sequence[str], skipped: Sequence[str]) -> str:
-    at = ", ".join(compared) or "no point"
-    why = "; the forward pass is not finite at " + ", ".join(skipped) if skipped else ""
-    return f"at {at}{why}"
+def _worst(rows: Sequence[Row], why: str) -> Row:
+    """The worst row, which says besides where there was nothing to compare."""
+    row = max(rows, key=lambda row: (SEVERITY[row.verdict], row.severity))
+    return row._replace(predicate=row.predicate + why)
+
+
+def _refused(trial: Trial, candidate: Point, error: Exception) -> str:
+    """Why a point was skipped; what is raised at the given point is raised again."""
+    if candidate.subject is trial.subject:
+        raise error
+    return f"the function cannot be evaluated at {candidate.name}: {first_line(error)}"
 
 
 def _agreed(path: str, tolerance: float, where: str, decided: bool) -> Row:
@@ -112,7 +134,7 @@ def _at(trial: Trial, candidate: Point, tolerance: float) -> list[Row] | None:
         if not np.isfinite(as_vector(y)).all():
             return None
         gradient = Gradient(*run_backward(subject.backward, subject.params, cache, dy))
-    (reference,) = reverse_gradients(subject, [dy])
+    (reference,) = auto_gradients(subject, [dy])
     weights = as_vector(dy)
     gain = max((ratio(norm(leaf), norm(weights)) for leaf in reference), default=0.0)
     if not np.isfinite(gain):
@@ -126,9 +148,9 @@ def _at(trial: Trial, candidate: Point, tolerance: float) -> list[Row] | None:
     # Where a compiled program rounds otherwise, it may take the other side of a kink than the reference,
     # which is not compiled. What differs outside of `jit` too is no matter of rounding.
     with exact():
-        _, _, cache = subject.forward(*point(subject))
         cotangent = jax.tree.map(jnp.asarray, dy)
-        gradient = Gradient(*subject.backward(subject.params, cache, cotangent))
+        passes = subject.forward, subject.backward
+        gradient = Gradient(*_not_compiled(*passes, *point(subject), cotangent))
     rows = []
     for i, hand in enumerate(hand_leaves(subject, gradient)):
         auto = reference[i]
@@ -136,36 +158,25 @@ def _at(trial: Trial, candidate: Point, tolerance: float) -> list[Row] | None:
         if hand is not None and differs is not None:
             limits = _allowed(auto, tolerance, floor), tolerance
             row = _judge(trial, candidate, i, hand, auto, differs, weights, limits)
-            if row.verdict == "wrong" and _is_noise(trial, candidate, i, hand - auto):
+            if row.verdict == "wrong" and is_noise(trial, candidate, i, hand - auto):
                 why = f"at {candidate.name}: rounding decides which derivative is taken here"
                 row = row._replace(verdict="undecided", predicate=why)
             rows.append(row)
     return rows
 
 
-def _is_noise(trial: Trial, candidate: Point, i: int, error: Vector) -> bool:
-    """Whether reverse mode itself moves by as much as the error, when the last places of the point do.
-
-    Equal elements are moved alike, so that ties and zeros stay: a kink is no noise. But where a constant
-    batch is normalized and rectified, its deviations are rounding, and so are their signs.
-    """
-    if not np.isfinite(error).all():
-        return False
-    subject, rng = candidate.subject, np.random.default_rng((trial.seed, i, 2))
-    leaves = [np.asarray(leaf) for _, leaf in real_leaves(subject)]
-    here, *others = (
-        reverse_gradients(with_real_leaves(subject, moved), [trial.probes[0].dy])[0][i]
-        for moved in (leaves, *([_jittered(leaf, rng) for leaf in leaves] for _ in range(JITTERS)))
-    )
-    with np.errstate(invalid="ignore"):
-        moves = max(norm(np.nan_to_num(other - here)) for other in others)
-        return moves > 0.1 * norm(error)
-
-
-def _jittered(leaf: Vector, rng: np.random.Generator) -> Vector:
-    values, places = np.unique(leaf, return_inverse=True)
-    moved = values * (1 + 2 * EPSILON * rng.integers(-2, 3, values.shape))
-    return moved[places].reshape(leaf.shape)
+@traced_once(2)
+def _not_compiled(
+    forward: ForwardFunction,
+    backward: BackwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    dy: PyTree,
+) -> tuple[PyTree, PyTree]:
+    _, _, cache = forward(params, state, x, key)
+    return backward(params, cache, dy)
 
 
 def _differs(hand: Vector | None, auto: Vector, tolerance: float, floor: float) -> Vector | None:

@@ -1,6 +1,7 @@
 """The forward pass as a function of what is differentiated, for references by autodiff.
 
-References run outside of `jit`, for the reason that `reverse` gives: call these functions so.
+References run outside of `jit`, for the reason that `reverse` gives: call these functions so, or
+through `traced_once`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.trial import Gradient, Subject, real_leaves, split
-from fnn.layer import PyTree
+from fnn.check.precision import exact
+from fnn.check.remembered import traced_once
+from fnn.check.trial import Gradient, Subject, Vector, point, real_leaves, split
+from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 
 Leaves = Sequence[Any]
@@ -55,8 +58,50 @@ def auto_gradient_of(subject: Subject, dy: PyTree) -> Callable[[Leaves], list[An
     return gradient
 
 
-def auto_gradients(subject: Subject, dys: Sequence[PyTree]) -> list[list[np.ndarray[Any, Any]]]:
+def auto_gradients(subject: Subject, dys: Sequence[PyTree]) -> list[list[Vector]]:
     """For each dy the gradients of the real leaves, by one `jax.vjp`."""
+    pull_back = pull_back_of(subject)
+    return [pull_back(dy) for dy in dys]
+
+
+def pull_back_of(subject: Subject) -> Callable[[PyTree], list[Vector]]:
+    """dy -> the gradients of the real leaves by `jax.vjp`, which runs forward once."""
+    with exact():
+        kept = _vjp(subject.forward, *point(subject))
+
+    def gradients(dy: PyTree) -> list[Vector]:
+        with exact():
+            return [np.asarray(leaf) for leaf in _pulled(kept, jax.tree.map(jnp.asarray, dy))]
+
+    return gradients
+
+
+def at(
+    forward: ForwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    backward: BackwardFunction | None = None,
+) -> Subject:
+    """A subject of a pass that is traced."""
+    return Subject("", forward, backward or _none, params, state, x, key)
+
+
+def _none(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
+    raise TypeError("expected a subject with a backward pass, got one that has forward alone")
+
+
+@traced_once(1)
+def _vjp(
+    forward: ForwardFunction, params: PyTree, state: PyTree, x: PyTree, key: Key
+) -> Callable[[PyTree], Any]:
+    subject = at(forward, params, state, x, key)
     real = [leaf for _, leaf in real_leaves(subject)]
-    _, pull_back = jax.vjp(output_of(subject), real)
-    return [[np.asarray(leaf) for leaf in pull_back(jax.device_put(dy))[0]] for dy in dys]
+    # What `jax.vjp` returns is a tree of arrays, too: its residuals.
+    return jax.vjp(output_of(subject), real)[1]
+
+
+@traced_once(0)
+def _pulled(pull_back: Callable[[PyTree], Any], dy: PyTree) -> list[Any]:
+    return list(pull_back(dy)[0])

@@ -8,15 +8,10 @@ batch norm so gets gradients that are wrong by more than their own size.
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from fnn.check.compare import compare_arrays, floor_of, norm, ratio
-from fnn.check.precision import exact
+from fnn.check.methods.references import auto_gradients
 from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import Subject, Trial, Vector, as_vector, hand_leaves, real_leaves, split
-from fnn.layer import PyTree
+from fnn.check.trial import Trial, Vector, as_vector, hand_leaves, real_leaves
 
 
 class Reference(NamedTuple):
@@ -28,7 +23,7 @@ class Reference(NamedTuple):
 
 def reference_of(trial: Trial) -> Reference:
     """`jax.vjp` on every probe of a trial."""
-    gradients = reverse_gradients(trial.subject, [probe.dy for probe in trial.probes])
+    gradients = auto_gradients(trial.subject, [probe.dy for probe in trial.probes])
     sizes = [norm(as_vector(probe.dy)) for probe in trial.probes]
     gain = max(
         (
@@ -72,18 +67,3 @@ def reverse_mode(
         if compared:
             rows.append(worst_of(compared))
     return tuple(rows)
-
-
-def reverse_gradients(subject: Subject, dys: list[PyTree]) -> list[list[Vector]]:
-    """For each dy, the gradients of the real leaves of (params, x) by `jax.vjp`."""
-    real, merge = split(subject.params, subject.x)
-
-    def output(real: list[jax.Array]) -> PyTree:
-        params, x = merge(real)
-        return subject.forward(params, subject.state, x, subject.key)[0]
-
-    with exact():
-        _, pull_back = jax.vjp(output, real)
-        return [
-            [np.asarray(leaf) for leaf in pull_back(jax.tree.map(jnp.asarray, dy))[0]] for dy in dys
-        ]

@@ -12,17 +12,20 @@ gradient and implicit derivatives are then wrong. Everything runs outside of `ji
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.check.compare import Array, compare_arrays, floor_of, norm, ratio
-from fnn.check.methods.references import Leaves, auto_gradient_of, gradient_of
+from fnn.check.methods.references import Leaves, at, auto_gradient_of, gradient_of
 from fnn.check.precision import exact
 from fnn.check.probes import direction
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row
 from fnn.check.reports.verdicts import first_line, undecided_row
-from fnn.check.trial import Trial, as_vector, real_leaves
+from fnn.check.trial import Trial, as_vector, point, real_leaves
+from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 
 STEP = 1e-6  # of the one-sided differences that look for a kink
 _METHOD = "second order"
@@ -43,12 +46,16 @@ def second_order(trial: Trial, *, tolerance: float = 1e-8) -> tuple[Row, ...]:
     tangents = [direction(leaf.shape, trial.seed, i, 2) for i, leaf in enumerate(real)]
     with exact():
         dy = jax.device_put(trial.probes[0].dy)
-        by_hand, by_autodiff = gradient_of(subject, dy), auto_gradient_of(subject, dy)
-        passes = {"the hand-written passes": by_hand, "`jax.vjp` of the forward pass": by_autodiff}
+        by_hand = gradient_of(subject, dy)
+        given = (*point(subject), dy, jax.device_put(tangents))
+        passes: dict[str, Callable[[], tuple[Any, Any]]] = {
+            "the hand-written passes": lambda: _hand(subject.forward, subject.backward, *given),
+            "`jax.vjp` of the forward pass": lambda: _auto(subject.forward, *given),
+        }
         found = []
-        for name, function in passes.items():
+        for name, derivative in passes.items():
             try:
-                found.append(_derivative(function, real, tangents))
+                found.append(_float64(derivative()))
             except Exception as error:  # whatever foreign code raises when it is differentiated
                 why = f"`jax.jvp` refuses {name}: {first_line(error)}"
                 return tuple(undecided_row(_METHOD, path, why, tolerance) for path, _ in leaves)
@@ -70,11 +77,40 @@ def second_order(trial: Trial, *, tolerance: float = 1e-8) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _derivative(
-    gradient: Callable[[Leaves], list[jax.Array | None]], real: Leaves, tangents: Leaves
-) -> tuple[_Gradients, _Gradients]:
-    """(g, ġ): the gradient of each leaf, and its derivative along the tangents."""
-    both = jax.jvp(gradient, (list(real),), ([jax.device_put(tangent) for tangent in tangents],))
+@traced_once(2)
+def _hand(
+    forward: ForwardFunction,
+    backward: BackwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    dy: PyTree,
+    tangents: list[Any],
+) -> tuple[Any, Any]:
+    """(g, ġ) by hand: the gradient of each leaf, and its derivative along the tangents."""
+    subject = at(forward, params, state, x, key, backward)
+    real = [leaf for _, leaf in real_leaves(subject)]
+    return jax.jvp(gradient_of(subject, dy), (real,), (tangents,))
+
+
+@traced_once(1)
+def _auto(
+    forward: ForwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    dy: PyTree,
+    tangents: list[Any],
+) -> tuple[Any, Any]:
+    """(g, ġ) by `jax.vjp` of the forward pass."""
+    subject = at(forward, params, state, x, key)
+    real = [leaf for _, leaf in real_leaves(subject)]
+    return jax.jvp(auto_gradient_of(subject, dy), (real,), (tangents,))
+
+
+def _float64(both: tuple[Any, Any]) -> tuple[_Gradients, _Gradients]:
     first, second = (
         [None if leaf is None else np.asarray(leaf, np.float64) for leaf in part] for part in both
     )

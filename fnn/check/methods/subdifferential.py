@@ -18,6 +18,7 @@ from fnn.check.reports.report import Verdict
 from fnn.check.trial import Vector
 
 SAFETY = 3.0  # tolerated errors of a difference, in units of its own estimate
+HUGE = 1e8  # a gradient, where reverse mode has none and differences have no limit
 RELATIVE = 1e-6  # what a difference is good for at best
 
 
@@ -56,7 +57,10 @@ def interval_along(
     low, high = np.minimum(dy * left, dy * right), np.maximum(dy * left, dy * right)
     size = np.abs(dy) * np.maximum(np.abs(left), np.abs(right))
     return Interval(
-        float(low.sum()), float(high.sum()), SAFETY * float(np.abs(dy) @ error), float(size.sum())
+        float(low.sum()),
+        float(high.sum()),
+        SAFETY * float((np.abs(dy) * error).sum()),
+        float(size.sum()),
     )
 
 
@@ -74,6 +78,15 @@ def verdict_on(hand: float, auto: float, interval: Interval) -> tuple[Verdict, s
     if not np.isfinite(interval.noise):
         return "undecided", "the function jumps or ends here, so that differences have no limit"
     kinked = interval.high - interval.low > interval.slack
+    if not np.isfinite(auto) and not np.isfinite(hand):
+        return "undecided", f"{ends}; neither gradient is finite"
+    outside = max(interval.low - hand, hand - interval.high)
+    vague = interval.noise >= 0.1 * interval.magnitude
+    if not np.isfinite(auto) and vague and (outside <= 10 * interval.noise or abs(hand) > HUGE):
+        return "undecided", (
+            "differences have no limit here: by their own estimate they are wrong by "
+            f"{interval.noise:.1e} where they are {interval.magnitude:.1e}"
+        )
     if not interval.holds(hand):
         if np.isfinite(auto) and not interval.holds(auto):
             return "undecided", f"{ends}; the value of reverse mode lies outside as well"

@@ -4,14 +4,13 @@
 - `scan`: the probes in a loop.
 - `remat`: `jax.vjp` through `jax.checkpoint` of forward and backward joined by `jax.custom_vjp`.
 - `sharding`: the batch (the first axis) over several devices, params on every one.
-- `retrace`: the second call with equal shapes traces nothing again.
+- `retrace`: the second call with equal shapes traces nothing again (`fnn.check.methods.retrace`).
 
 The cache crosses `jit` here as it does in a `Trial`: a forward pass compiled together with a
 comparison of its own values may be another function (see `reverse`). What `jit` itself changes is
 `contract.eager`'s.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,11 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn.check.compare import FLOOR, compare_arrays, floor_of, norm, ratio
-from fnn.check.precision import exact
+from fnn.check.methods.retrace import refusal, retrace
+from fnn.check.precision import exact, is_real
+from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, worst_of
-from fnn.check.reports.verdicts import first_line, words_row
+from fnn.check.reports.verdicts import words_row
 from fnn.check.trial import (
     Gradient,
     Trial,
@@ -36,7 +37,7 @@ from fnn.check.trial import (
     run_forward,
     split,
 )
-from fnn.layer import BackwardFunction, PyTree
+from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 
 ULPS = 4096  # of float64, in the norm of a leaf: sums are taken in another order
@@ -70,7 +71,7 @@ def loops(trial: Trial, *, ulps: float = ULPS) -> tuple[Row, ...]:
         found = _run_loops(trial, ("vmap", "scan"), caches, dys)
     for name, gradients in found.items():
         if isinstance(gradients, Exception):
-            rows.append(_refusal(name, gradients))
+            rows.append(refusal(name, gradients))
             continue
         each = [
             Gradient(*jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], gradients))
@@ -126,38 +127,56 @@ def _looped(
 def remat(trial: Trial, *, ulps: float = ULPS) -> tuple[Row, ...]:
     """Through `jax.checkpoint`, which runs forward a second time: one row a leaf, bound as `loops`."""
     subject = trial.subject
-    real, merge = split(subject.params, subject.x)
-    leaves = real_leaves(subject)
+    with exact():
+        try:
+            found = _checkpointed(
+                subject.forward,
+                subject.backward,
+                *point(subject),
+                jax.device_put(trial.probes[0].dy),
+            )
+        except Exception as error:  # whatever foreign code raises in a transformation
+            return (refusal("remat", error),)
+        params, x = split(subject.params, subject.x)[1](found)
+    return _compare("remat", trial, 0, Gradient(params, x), ulps)
+
+
+@traced_once(2)
+def _checkpointed(
+    forward: ForwardFunction,
+    backward: BackwardFunction,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    key: Key,
+    dy: PyTree,
+) -> list[jax.Array]:
+    real, merge = split(params, x)
+    leaves = [(path, leaf) for path, leaf in paths(Gradient(params, x)) if is_real(leaf)]
 
     @jax.custom_vjp
-    def run(real: list[jax.Array]) -> PyTree:
+    def run(real: list[jax.Array], state: PyTree, key: Key) -> PyTree:
         params, x = merge(real)
-        return subject.forward(params, subject.state, x, subject.key)[0]
+        return forward(params, state, x, key)[0]
 
-    def forward(real: list[jax.Array]) -> tuple[PyTree, PyTree]:
+    def first(real: list[jax.Array], state: PyTree, key: Key) -> tuple[PyTree, PyTree]:
         params, x = merge(real)
-        y, _, cache = subject.forward(params, subject.state, x, subject.key)
+        y, _, cache = forward(params, state, x, key)
         return y, (params, cache)
 
-    def backward(kept: tuple[PyTree, PyTree], dy: PyTree) -> tuple[list[jax.Array]]:
-        gradient = dict(paths(Gradient(*subject.backward(*kept, dy))))
+    def second(kept: tuple[PyTree, PyTree], dy: PyTree) -> tuple[list[jax.Array], None, None]:
+        gradient = dict(paths(Gradient(*backward(*kept, dy))))
         whole = [
             jnp.asarray(gradient[path], leaf.dtype)
             if path in gradient and jnp.shape(gradient[path]) == leaf.shape
             else jnp.zeros_like(leaf)  # `structure` says so
             for path, leaf in leaves
         ]
-        return (whole,)
+        return whole, None, None
 
-    run.defvjp(forward, backward)
-    with exact():
-        try:
-            _, pull_back = jax.vjp(jax.checkpoint(run), real)
-            (found,) = pull_back(jax.device_put(trial.probes[0].dy))
-        except Exception as error:  # whatever foreign code raises in a transformation
-            return (_refusal("remat", error),)
-        params, x = merge(found)
-    return _compare("remat", trial, 0, Gradient(params, x), ulps)
+    run.defvjp(first, second)
+    _, pull_back = jax.vjp(jax.checkpoint(run), real, state, key)
+    return list(pull_back(dy)[0])
 
 
 def sharding(trial: Trial, *, ulps: float = ULPS) -> tuple[Row, ...]:
@@ -187,78 +206,8 @@ def sharding(trial: Trial, *, ulps: float = ULPS) -> tuple[Row, ...]:
                 *run_backward(subject.backward, subject.params, cache, trial.probes[0].dy)
             )
         except Exception as error:  # whatever foreign code raises in a transformation
-            return (_refusal("sharding", error),)
+            return (refusal("sharding", error),)
     return _compare("sharding", trial, 0, gradient, ulps)
-
-
-def retrace(trial: Trial) -> tuple[Row, ...]:
-    """Whether equal shapes are traced once; nothing is compiled: a row for forward, one for backward.
-
-    Forward is called with the state that it returned: the third call on end traces nothing again,
-    unless the state changes its tree, shapes or dtypes with every call. Backward is called with the
-    caches of two traces of forward, whose static parts have to be equal; what is compared by identity
-    never is.
-    """
-    subject = trial.subject
-    with exact():
-        compiled = _Counted(lambda *arguments: subject.forward(*arguments)[1:])
-        again = _Counted(lambda *arguments: subject.forward(*arguments)[1:])
-        backward = _Counted(subject.backward)
-        params, state, x, key = point(subject)
-        try:
-            state, cache = compiled(params, state, x, key)
-            state, _ = compiled(params, state, x, key)
-            before = compiled.traces
-            compiled(params, state, x, key)
-            _, other_cache = again(params, subject.state, x, key)
-            for each in (cache, other_cache):
-                backward(params, each, trial.probes[0].dy)
-        except Exception as error:  # whatever foreign code raises in a transformation
-            return (_refusal("retrace", error),)
-    asked = "a call with equal shapes is not traced again: {}"
-    return (
-        words_row(
-            "retrace",
-            "forward",
-            _times(compiled.traces - before),
-            _times(0),
-            asked.format("the third call, with the state that the second one returned"),
-        ),
-        words_row(
-            "retrace",
-            "backward",
-            _times(backward.traces - 1),
-            _times(0),
-            asked.format("the second call, with the cache of another forward call"),
-        ),
-    )
-
-
-class _Counted:
-    """A jitted function that is only ever traced, and counts how often."""
-
-    def __init__(self, function: Callable[..., PyTree]) -> None:
-        self.traces = 0
-
-        def counted(*arguments: PyTree) -> PyTree:
-            self.traces += 1
-            return function(*arguments)
-
-        self._jitted = jax.jit(counted)
-
-    def __call__(self, *arguments: PyTree) -> PyTree:
-        """Shapes and dtypes of the result."""
-        return self._jitted.eval_shape(*arguments)
-
-
-def _times(count: int) -> str:
-    return f"traced {count} more time{'' if count == 1 else 's'}"
-
-
-def _refusal(method: str, error: Exception) -> Row:
-    """The row of a backward that does not run under a transformation."""
-    predicate = f"forward and backward run under {method}, as they do under jit"
-    return words_row(method, "backward", first_line(error), "no exception", predicate)
 
 
 def _compare(method: str, trial: Trial, k: int, gradient: Gradient, ulps: float) -> tuple[Row, ...]:

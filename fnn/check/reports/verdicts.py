@@ -1,6 +1,10 @@
 """Rows that compare no two numbers: a method that cannot tell, and a pass that does not run."""
 
+import re
+
 from fnn.check.reports.report import Row, Verdict
+
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Warning|Interrupt): ")  # of a traceback
 
 
 def undecided_row(method: str, path: str, why: str, tolerance: float) -> Row:
@@ -15,8 +19,15 @@ def words_row(method: str, path: str, found: str, expected: str, predicate: str)
 
 
 def first_line(error: Exception) -> str:
-    """An exception in one line: its type and the beginning of its message."""
+    """An exception in one line: its type and the beginning of its message.
+
+    Of one raised in a callback, which comes with the whole traceback: the line that names it.
+    """
     lines = str(error).strip().splitlines()
+    if any("Traceback (most recent call last)" in line for line in lines):
+        raised = [line for line in lines if _RAISED.match(line)]
+        if raised:
+            return raised[-1]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
