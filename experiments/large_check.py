@@ -3,8 +3,8 @@
     python -m experiments.large_check [--width 2048] [--depth 3] [--batch 128]
 
 `check.network` with its default methods, which take probes in place of full Jacobians, on an MLP with
-10.0 M parameters: 11 s and 1.5 GiB on 2 cores; exit status 1 above 60 s, above 4 GiB resident, or if a right gradient is called
-wrong. Then what such probes can miss.
+10.0 M parameters: 11 s and 1.5 GiB on 2 cores. Exit status 1 above 60 s, above 4 GiB resident, or if a
+right gradient is called wrong. Then what such probes can miss.
 
 Let a backward be wrong by E, Jᵀ + E in place of Jᵀ, and E = σ u vᵀ be of rank one: one element, one row
 or one term is wrong. A fault of higher rank is missed less often than its largest part alone.

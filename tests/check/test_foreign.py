@@ -56,8 +56,8 @@ def test_forward_mode_of_a_masked_logit():
     assert np.isnan(report.worst.hand)
     case = cases()["optax safe_softmax_cross_entropy, masked"]
     (logits,) = case.arguments
-    assert np.allclose(jax.grad(case.function)(logits), [0, -0.5, 0.5], atol=0.51)
-    assert np.isfinite(jax.grad(case.function)(logits)).all()
+    # softmax − labels, at (−∞, 0, 0) with (0, ½, ½)
+    assert np.allclose(jax.grad(case.function)(logits), [0, 0, 0], atol=1e-7)
     _, tangent = jax.jvp(case.function, (logits,), (jnp.ones(3),))
     assert np.isnan(tangent)
 

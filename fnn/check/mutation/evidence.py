@@ -19,7 +19,6 @@ from fnn.check.branches.cover import cover
 from fnn.check.compare import floor_of, norm, ratio
 from fnn.check.jaxprs import Location, Program, bodies, enclosing, evaluate
 from fnn.check.methods.one_sided import one_sided
-from fnn.check.methods.references import auto_gradients
 from fnn.check.mutation.mutants import Mutant
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import exact, is_real
@@ -41,7 +40,7 @@ from fnn.layer import PyTree
 SIZES = (1.0, 1.0, 0.1, 10.0, 1000.0)  # of the inputs that are drawn
 COTANGENTS = (1.0, 1000.0, 1.0, -100.0, 1.0)  # factors of the cotangents that go with them
 ROUNDING = 1e-13
-NOISE = 1e-8  # of a gradient's size: a larger distance from reverse mode is no rounding
+NOISE = 1e-6  # of the floor: a leaf's gradient below it is zero but for its rounding
 KINK = 1e-3  # of a derivative: the least by which the one from the other side is another one
 
 
@@ -55,7 +54,7 @@ class Input(NamedTuple):
     gradient: list[Vector | None]
     is_drawn: bool  # not one at which the checker looks
     floor: float  # the size below which a gradient is rounding: see `compare`
-    noise: list[float]  # of each leaf: how far the original is from reverse mode, by rounding alone
+    noise: list[float]  # of each leaf whose gradient is nothing but rounding: how large; else 0
 
 
 class Difference(NamedTuple):
@@ -173,10 +172,9 @@ def _differences(mutant: Mutant, given: Input) -> Iterator[tuple[str, float]]:
             continue
         with np.errstate(invalid="ignore", over="ignore"):
             distance = norm(changed - right)
-            # A gradient that is zero but for its rounding is as good with another rounding.
-            relative = (
-                0.0 if distance <= 3 * noise else ratio(distance, max(norm(right), given.floor))
-            )
+            relative = ratio(distance, max(norm(right), given.floor))
+        if distance <= 3 * noise:  # another rounding of a gradient that is nothing else
+            relative = min(relative, ROUNDING)
         yield path, np.inf if np.isnan(relative) else relative
 
 
@@ -194,14 +192,8 @@ def _input(
     size = norm(as_vector(dy))
     gain = max((ratio(norm(leaf), size) for leaf in leaves if leaf is not None), default=0.0)
     floor = floor_of(as_vector(dy), gain)
-    with exact():
-        (reference,) = auto_gradients(subject, [dy])
-    noise = []
-    for leaf, auto in zip(leaves, reference, strict=True):
-        with np.errstate(invalid="ignore"):
-            distance = 0.0 if leaf is None else norm(leaf - auto)
-        rounding = leaf is not None and distance <= NOISE * max(norm(leaf), floor)
-        noise.append(distance if rounding else 0.0)
+    sizes = [0.0 if leaf is None else norm(leaf) for leaf in leaves]
+    noise = [size if size <= NOISE * floor else 0.0 for size in sizes]
     return Input(name, subject, cache, dy, leaves, is_drawn, floor, noise)
 
 
