@@ -5,10 +5,13 @@ and output in the cache and hands its cotangents out with the parameter gradient
 `Layer` like any other, on the same parameters, for `jit`, `vmap` and `grad`.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from fnn.compose.watch import Around, Kept, Looped, Told
 from fnn.layer import Array, Key, Layer, PyTree, map_layers
 from fnn.losses.loss import Loss
 
@@ -27,21 +30,6 @@ class Passage(NamedTuple):
     dx: PyTree
 
 
-class _Kept(NamedTuple):
-    """The cache of a tapped layer."""
-
-    cache: PyTree
-    seen: tuple[PyTree, PyTree, PyTree, PyTree, PyTree]  # params, state, key, x, y
-
-
-class _Told(NamedTuple):
-    """The `dparams` of a tapped layer."""
-
-    dparams: PyTree
-    dy: PyTree
-    dx: PyTree
-
-
 def tapped(net: Layer) -> Layer:
     """The same network, whose caches and parameter gradients hold what passed through each leaf."""
 
@@ -50,13 +38,13 @@ def tapped(net: Layer) -> Layer:
 
         def forward(
             params: PyTree, state: PyTree, x: PyTree, key: Key
-        ) -> tuple[PyTree, PyTree, _Kept]:
+        ) -> tuple[PyTree, PyTree, Kept]:
             y, new_state, cache = layer.forward(params, state, x, key)
-            return y, new_state, _Kept(cache, (params, state, key, x, y))
+            return y, new_state, Kept(cache, (params, state, key, x, y))
 
-        def backward(params: PyTree, kept: _Kept, dy: PyTree) -> tuple[_Told, PyTree]:
+        def backward(params: PyTree, kept: Kept, dy: PyTree) -> tuple[Told, PyTree]:
             dparams, dx = layer.backward(params, kept.cache, dy)
-            return _Told(dparams, dy, dx), dx
+            return Told(dparams, dy, dx), dx
 
         return layer._replace(forward=forward, backward=backward)
 
@@ -68,15 +56,8 @@ def passages(
 ) -> dict[str, Passage]:
     """What each leaf layer saw in a step on the mean loss of this batch: path -> `Passage`, in order.
 
-    A container that runs a child several times within one cache entry (a scan) shows the stacked values.
+    A container that runs a child in a loop has an entry for each round: ``blocks/block[3]/linear_1``.
     """
-    leaves: dict[str, Layer] = {}
-
-    def collect(path: str, layer: Layer) -> Layer:
-        leaves[path] = layer
-        return layer
-
-    map_layers(collect, net)
     watched = tapped(net)
 
     def run(
@@ -89,19 +70,38 @@ def passages(
         return cache, told
 
     cache, told = jax.jit(run)(params, state, x, target, key)
-    found: dict[str, Passage] = {}
-    for path, layer in leaves.items():
-        kept, gradients = _at(cache, path), _at(told, path)
-        seen_params, seen_state, seen_key, seen_x, seen_y = kept.seen
-        found[path] = Passage(
-            layer, seen_params, seen_state, seen_key, seen_x, seen_y,
-            gradients.dy, gradients.dparams, gradients.dx,
-        )  # fmt: skip
-    return found
+    return dict(_walk(net, "", cache, told))
 
 
-def _at(tree: PyTree, path: str) -> PyTree:
-    """The subtree at a path of child names; containers hold their children in dictionaries."""
-    for name in path.split("/") if path else ():
-        tree = tree[name]
-    return tree
+def _walk(layer: Layer, path: str, cache: PyTree, told: PyTree) -> Iterator[tuple[str, Passage]]:
+    """(path, passage) of every leaf below `layer`, in the order in which they were called."""
+    if not layer.parts:
+        params, state, key, x, y = cache.seen
+        yield path, Passage(layer, params, state, key, x, y, told.dy, told.dparams, told.dx)
+        return
+    while isinstance(cache, Around):
+        cache = cache.cache
+    if not isinstance(cache, Looped):
+        for name, part in layer.parts.items():
+            yield from _walk(part, _joined(path, name), cache[name], told[name])
+        return
+    rounds = range(cache.rounds.value)
+    for i in reversed(rounds) if cache.backwards.value else rounds:
+        children, gradients = _round(cache.children, i), _round(told, i)
+        for name, part in layer.parts.items():
+            yield from _walk(part, _joined(path, f"{name}[{i}]"), children[name], gradients[name])
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def _round(tree: PyTree, i: int) -> PyTree:
+    """The leaves' elements i; taken by NumPy where they are no keys, since that compiles nothing."""
+
+    def at(leaf: Any) -> Any:
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf[i]
+        return jax.numpy.asarray(np.asarray(leaf)[i])
+
+    return jax.tree.map(at, tree)

@@ -1,5 +1,10 @@
 """Containers: each takes layers and returns a layer."""
 
 from fnn.compose.chain import chain as chain
+from fnn.compose.frozen import frozen as frozen
+from fnn.compose.graph import graph as graph
+from fnn.compose.mixed import mixed as mixed
 from fnn.compose.parallel import parallel as parallel
+from fnn.compose.remat import remat as remat
+from fnn.compose.repeat import repeat as repeat
 from fnn.compose.residual import residual as residual

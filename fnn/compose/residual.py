@@ -15,7 +15,7 @@ from fnn.random import child_key
 
 
 def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
-    """``y = x + body(x)``, or ``shortcut(x) + body(x)`` where the shapes differ.
+    """Forward: ``y = x + body(x)``, or ``shortcut(x) + body(x)`` where the shapes differ.
 
     Backward: the sum has the same cotangent for both terms, so ``dx = dy + body.backward(dy)``.
     Cache: the caches of `body` and `shortcut`. Source: He, Zhang, Ren, Sun (2016).

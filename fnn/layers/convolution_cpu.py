@@ -4,6 +4,8 @@ All use canonical dimension numbers (see `convolution_plain`). Ratios of time ar
 makes of the same convolution at the top level of a program: jax 0.10, two cores, batch 128, float32.
 """
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -48,9 +50,9 @@ def dense_input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> 
     """dx of one group, by the form for its shape."""
     spread = max(windows.stride) > 1
     wider = all(k > s or s == 1 for k, s in zip(windows.window, windows.stride, strict=True))
-    if w.shape[2] <= _FEW_INPUTS:
+    if w.shape[-2] <= _FEW_INPUTS:
         return _input_gradient_of_few(dy, w, windows)
-    if spread and wider and windows.dilation == (1, 1):
+    if spread and wider and max(windows.dilation) == 1:
         return _subpixel_input_gradient(dy, w, windows)
     return plain.input_gradient(dy, w, windows, groups)
 
@@ -66,17 +68,17 @@ def dense_kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) ->
 
     def chunk(x: Array, dy: Array) -> Array:  # -> (C, h, w, F)
         return lax.conv_general_dilated(
-            x.transpose(3, 1, 2, 0),
-            dy.transpose(1, 2, 0, 3),
+            jnp.swapaxes(x, 0, -1),
+            jnp.moveaxis(dy, 0, -2),
             window_strides=windows.dilation,
             padding=plain.kernel_padding(windows),
             rhs_dilation=windows.stride,
-            dimension_numbers=plain.CANONICAL,
+            dimension_numbers=plain.canonical(windows),
             preferred_element_type=wide,
         )
 
     dw = _sum_over_chunks(chunk, lambda total: total, x, dy)
-    return dw.transpose(1, 2, 0, 3).astype(x.dtype)
+    return jnp.moveaxis(dw, 0, -2).astype(x.dtype)
 
 
 def _input_gradient_of_few(dy: Array, w: Array, windows: Windows) -> Array:
@@ -85,22 +87,21 @@ def _input_gradient_of_few(dy: Array, w: Array, windows: Windows) -> Array:
     3×3 of 1 channel 0.35, of 3 channels 0.7; 5×5 of 1 channel 0.13.
     """
     wide = accumulation_dtype(dy.dtype)
-    n, (rows, columns), features = dy.shape[0], windows.output, dy.shape[-1]
-    h, width, inputs, _ = w.shape
+    n, features, inputs = dy.shape[0], dy.shape[-1], w.shape[-2]
     sent = jnp.matmul(
-        w.reshape(h * width * inputs, features),
-        dy.reshape(n * rows * columns, features).T,
+        w.reshape(math.prod(windows.window) * inputs, features),
+        dy.reshape(n * math.prod(windows.output), features).T,
         preferred_element_type=wide,
-    ).reshape(h, width, inputs, n, rows, columns)
+    ).reshape(*windows.window, inputs, n, *windows.output)
     dx = jnp.zeros((inputs, n, *windows.image), wide)
-    for i, j in _places(windows):
+    for place in _places(windows):
         config = [(0, 0, 0), (0, 0, 0)]
         for k, size, stride, dilation, (low, _), outputs in zip(
-            (i, j), windows.image, *windows[2:], strict=True
+            place, windows.image, *windows[2:], strict=True
         ):
             start = k * dilation - low
             config.append((start, size - start - (outputs - 1) * stride - 1, stride - 1))
-        dx = dx + lax.pad(sent[i, j], jnp.zeros((), wide), config)
+        dx = dx + lax.pad(sent[place], jnp.zeros((), wide), config)
     return jnp.moveaxis(dx, 0, -1).astype(dy.dtype)
 
 
@@ -112,32 +113,39 @@ def _subpixel_input_gradient(dy: Array, w: Array, windows: Windows) -> Array:
     28×28×32 0.95, in a scan 0.6 to 0.9 of the plain form; 5×5 on 28×28×16 0.2. Where the window is no
     wider than the stride it is 1.3: nothing overlaps there.
     """
-    (s, t), (height, width) = windows.stride, windows.image
-    more = (-(-height // s), -(-width // t))
-    rows = []
-    for r in range(s):
-        columns = []
-        for q in range(t):
-            first, pads = [], []
-            for axis, offset in enumerate((r, q)):
-                stride = windows.stride[axis]
-                shift, start = divmod(offset + windows.padding[axis][0], stride)
-                weights = len(range(start, windows.window[axis], stride))
-                first.append(start)
-                pads.append((weights - 1 - shift, more[axis] + shift - windows.output[axis]))
-            dense = lax.conv_general_dilated(
-                dy,
-                plain.turned(w[first[0] :: s, first[1] :: t], 1),
-                window_strides=(1, 1),
-                padding=pads,
-                dimension_numbers=plain.CANONICAL,
-                preferred_element_type=accumulation_dtype(dy.dtype),
-            )
-            columns.append(dense.astype(dy.dtype))
-        rows.append(jnp.stack(columns, axis=3))
-    dx = jnp.stack(rows, axis=2)  # (N, H / s, s, W / t, t, C)
-    dx = dx.reshape(dy.shape[0], more[0] * s, more[1] * t, w.shape[2])
-    return dx[:, :height, :width]
+    rank = len(windows.image)
+    more = tuple(-(-size // s) for size, s in zip(windows.image, windows.stride, strict=True))
+
+    def dense(offsets: tuple[int, ...]) -> Array:
+        """The pixels a s + offset, for all a."""
+        every, pads = [], []
+        for r, k, s, (low, _), outputs, pixels in zip(
+            offsets, *windows[1:3], *windows[4:], more, strict=True
+        ):
+            shift, start = divmod(r + low, s)
+            weights = len(range(start, k, s))
+            every.append(slice(start, None, s))
+            pads.append((weights - 1 - shift, pixels + shift - outputs))
+        part = lax.conv_general_dilated(
+            dy,
+            plain.turned(w[tuple(every)], 1),
+            window_strides=(1,) * rank,
+            padding=pads,
+            dimension_numbers=plain.canonical(windows),
+            preferred_element_type=accumulation_dtype(dy.dtype),
+        )
+        return part.astype(dy.dtype)
+
+    def interleaved(*offsets: int) -> Array:
+        axis = len(offsets)
+        if axis == rank:
+            return dense(offsets)
+        parts = [interleaved(*offsets, r) for r in range(windows.stride[axis])]
+        return jnp.stack(parts, axis=axis + 2)
+
+    whole = [pixels * s for pixels, s in zip(more, windows.stride, strict=True)]
+    dx = interleaved().reshape(dy.shape[0], *whole, w.shape[-2])  # of (N, H / s, s, W / t, t, C)
+    return dx[:, *map(slice, windows.image)]
 
 
 # Depthwise: one group for each of the C inputs, with F / C outputs each. One weight of the window after
@@ -156,8 +164,8 @@ def depthwise_input_gradient(dy: Array, w: Array, windows: Windows, groups: int)
     spread_axes = zip(plain.spread_padding(windows), windows.stride, strict=True)
     config = [(low, high, stride - 1) for (low, high), stride in spread_axes]
     spread = lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *config, (0, 0, 0)))
-    over_dy = windows._replace(stride=(1, 1), output=windows.image)
-    w, multiple = lax.rev(w, (0, 1)), dy.shape[-1] // groups
+    over_dy = windows._replace(stride=(1,) * len(windows.image), output=windows.image)
+    w, multiple = lax.rev(w, range(w.ndim - 2)), dy.shape[-1] // groups
     # Not one sum over a reshaped axis: XLA:CPU would compute the terms again for every one of them.
     parts = [
         _multiply_add(spread[..., k::multiple], w[..., k::multiple], over_dy)
@@ -175,24 +183,24 @@ def depthwise_kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int
 
     def chunk(x: Array, dy: Array) -> tuple[Array, ...]:  # -> h w times (n, H', W', F)
         x = plain.padded(_repeated(x, dy.shape[-1] // groups), windows)
-        taps = (plain.tap(x, i, j, windows) for i, j in _places(windows))
+        taps = (plain.tap(x, place, windows) for place in _places(windows))
         return tuple(pixels.astype(wide) * dy.astype(wide) for pixels in taps)
 
     def finish(products: tuple[Array, ...]) -> Array:
-        return jnp.stack([product.sum(axis=(0, 1, 2)) for product in products])
+        return jnp.stack([product.sum(axis=range(product.ndim - 1)) for product in products])
 
     dw = _sum_over_chunks(chunk, finish, x, dy)
     return dw.reshape(*windows.window, 1, dy.shape[-1]).astype(x.dtype)
 
 
 def _multiply_add(x: Array, w: Array, windows: Windows) -> Array:
-    """Σ_{i,j} of the pixels of a padded x under weight (i, j) times that weight; float32 at least."""
+    """Σ over the window's places of the pixels of a padded x there times their weight; float32 at least."""
     wide = accumulation_dtype(x.dtype)
     shape = (x.shape[0], *windows.output, x.shape[-1])
     y = jnp.zeros(shape, wide)
-    for i, j in _places(windows):
-        weight = jnp.broadcast_to(w[i, j, 0].astype(wide), shape)
-        y = y + plain.tap(x, i, j, windows).astype(wide) * weight
+    for place in _places(windows):
+        weight = jnp.broadcast_to(w[*place, 0].astype(wide), shape)
+        y = y + plain.tap(x, place, windows).astype(wide) * weight
     return y
 
 
@@ -200,8 +208,8 @@ def _repeated(x: Array, times: int) -> Array:
     return x if times == 1 else jnp.repeat(x, times, axis=-1)
 
 
-def _places(windows: Windows) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(windows.window[0]) for j in range(windows.window[1])]
+def _places(windows: Windows) -> list[tuple[int, ...]]:
+    return list(itertools.product(*map(range, windows.window)))
 
 
 def _chunk_size(x: Array, dy: Array) -> int:

@@ -1,7 +1,7 @@
 """The three linear maps of a convolution, in the form that was measured to be fastest for each shape.
 
 `convolve` (x, w -> y), `input_gradient` (dy, w -> dx) and `kernel_gradient` (x, dy -> dw) are pure
-functions; the second and the third are the transposes of the first. The formula is one, the form
+functions on images of one, two or three axes; the second and the third are the transposes of the first. The formula is one, the form
 depends on the shape, and on the platform that the program is compiled for:
 
     window and groups               CPU                                      elsewhere
@@ -16,9 +16,11 @@ Comments in `convolution_cpu` give the measured ratios.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnn.dtypes import accumulation_dtype
@@ -35,7 +37,7 @@ _form = functools.partial(jax.jit, static_argnames=("windows", "groups"))
 def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     """(N, H, W, C), (h, w, C / groups, F) -> (N, H', W', F): the forward pass without the bias."""
     if _pointwise(windows, groups):
-        y = _product(_rows(_strided(x, windows)), w[0, 0])
+        y = _product(_rows(_strided(x, windows)), w[(0,) * len(windows.image)])
         return y.reshape(x.shape[0], *windows.output, w.shape[-1])
     if groups == 1:
         return plain.convolve(x, w, windows, groups)
@@ -48,11 +50,11 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
 def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     """(N, H', W', F), (h, w, C / groups, F) -> (N, H, W, C): the transpose of `convolve` in x."""
     if _pointwise(windows, groups):
-        dx = _product(_rows(dy), w[0, 0].T)
-        return _unstrided(dx.reshape(*dy.shape[:3], w.shape[2]), windows)
+        dx = _product(_rows(dy), w[(0,) * len(windows.image)].T)
+        return _unstrided(dx.reshape(*dy.shape[:-1], w.shape[-2]), windows)
     if groups == 1:
         form: cpu.Form = cpu.dense_input_gradient
-    elif w.shape[2] == 1:
+    elif w.shape[-2] == 1:
         form = cpu.depthwise_input_gradient
     else:
         form = cpu.by_group(cpu.dense_input_gradient)
@@ -63,7 +65,8 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
 def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array:
     """(N, H, W, C), (N, H', W', F) -> (h, w, C / groups, F): the transpose of `convolve` in w."""
     if _pointwise(windows, groups):
-        return _product(_rows(_strided(x, windows)).T, _rows(dy))[None, None]
+        dw = _product(_rows(_strided(x, windows)).T, _rows(dy))
+        return dw.reshape(*windows.window, *dw.shape)
     if groups == 1:
         form: cpu.Form = cpu.dense_kernel_gradient
     elif groups == x.shape[-1]:
@@ -89,7 +92,7 @@ def _by_platform(
 
 
 def _pointwise(windows: Windows, groups: int) -> bool:
-    return windows.window == (1, 1) and windows.padding == ((0, 0), (0, 0)) and groups == 1
+    return max(windows.window) == 1 and not np.any(windows.padding) and groups == 1
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -97,11 +100,11 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _rows(x: Array) -> Array:
-    return x.reshape(x.shape[0] * x.shape[1] * x.shape[2], x.shape[3])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _strided(x: Array, windows: Windows) -> Array:
-    return x[:, :: windows.stride[0], :: windows.stride[1]]
+    return x[:, *(slice(None, None, s) for s in windows.stride)]
 
 
 def _unstrided(dx: Array, windows: Windows) -> Array:

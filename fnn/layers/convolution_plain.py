@@ -2,7 +2,8 @@
 
 This is the formula in its shortest form, right on every platform and the form that the libraries of
 accelerators expect; `convolution_cpu` has the forms that are faster on a CPU. All sums are taken in
-float32 at least, and the result has the dtype of the first argument.
+float32 at least, and the result has the dtype of the first argument. Shapes are those of images with two
+axes; with one or three, H, W and h, w stand for these.
 """
 
 import jax.numpy as jnp
@@ -14,7 +15,13 @@ from fnn.layers.windows import Pair, Windows
 
 # XLA:CPU puts other orders into this one at the top level of a program only. In the body of a `scan`
 # they fall to a scalar loop, 20 to 170 times slower; both gradients that autodiff writes are such.
-CANONICAL = ("NHWC", "HWIO", "NHWC")
+_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
+
+
+def canonical(windows: Windows) -> tuple[str, str, str]:
+    """The order of axes that is quick everywhere: NHWC, HWIO, NHWC for images of two axes."""
+    axes = _SPATIAL[len(windows.image)]
+    return f"N{axes}C", f"{axes}IO", f"N{axes}C"
 
 
 def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
@@ -25,7 +32,7 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
         window_strides=windows.stride,
         padding=windows.padding,
         rhs_dilation=windows.dilation,
-        dimension_numbers=CANONICAL,
+        dimension_numbers=canonical(windows),
         feature_group_count=groups,
         preferred_element_type=accumulation_dtype(x.dtype),
     )
@@ -40,11 +47,11 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     dx = lax.conv_general_dilated(
         dy,
         turned(w, groups),
-        window_strides=(1, 1),
+        window_strides=(1,) * len(windows.image),
         padding=spread_padding(windows),
         lhs_dilation=windows.stride,
         rhs_dilation=windows.dilation,
-        dimension_numbers=CANONICAL,
+        dimension_numbers=canonical(windows),
         feature_group_count=groups,
         preferred_element_type=accumulation_dtype(dy.dtype),
     )
@@ -57,13 +64,14 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
     A correlation of x with dy that takes images for channels: the dilation of the one is the stride
     of the other.
     """
+    axes = _SPATIAL[len(windows.image)]
     dw = lax.conv_general_dilated(
         x,
         dy,
         window_strides=windows.dilation,
         padding=kernel_padding(windows),
         rhs_dilation=windows.stride,
-        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        dimension_numbers=(f"C{axes}N", f"I{axes}O", f"{axes}NC"),
         batch_group_count=groups,
         preferred_element_type=accumulation_dtype(dy.dtype),
     )
@@ -72,9 +80,14 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
 
 def turned(w: Array, groups: int) -> Array:
     """(h, w, C / groups, F) -> (h, w, F / groups, C): turned by 180°, channels exchanged by group."""
-    h, width, inputs, features = w.shape
-    w = w.reshape(h, width, inputs, groups, features // groups).transpose(0, 1, 4, 3, 2)
-    return lax.rev(w.reshape(h, width, features // groups, groups * inputs), (0, 1))
+    return lax.rev(exchanged(w, groups), range(w.ndim - 2))
+
+
+def exchanged(w: Array, groups: int) -> Array:
+    """(h, w, C / groups, F) -> (h, w, F / groups, C): inputs and outputs exchanged in every group."""
+    *window, inputs, features = w.shape
+    grouped = w.reshape(*window, inputs, groups, features // groups)
+    return jnp.swapaxes(grouped, -3, -1).reshape(*window, features // groups, groups * inputs)
 
 
 def spread_padding(windows: Windows) -> list[Pair]:
@@ -99,8 +112,8 @@ def padded(x: Array, windows: Windows) -> Array:
     return jnp.pad(x, ((0, 0), *windows.padding, (0, 0)))
 
 
-def tap(x: Array, i: int, j: int, windows: Windows) -> Array:
-    """The pixels of a padded x that lie under weight (i, j): one for each output."""
-    (s, t), (rows, columns) = windows.stride, windows.output
-    top, left = i * windows.dilation[0], j * windows.dilation[1]
-    return x[:, top : top + (rows - 1) * s + 1 : s, left : left + (columns - 1) * t + 1 : t]
+def tap(x: Array, place: tuple[int, ...], windows: Windows) -> Array:
+    """The pixels of a padded x that lie under the weight at `place`: one for each output."""
+    axes = zip(place, windows.stride, windows.dilation, windows.output, strict=True)
+    spans = [slice(k * d, k * d + (outputs - 1) * s + 1, s) for k, s, d, outputs in axes]
+    return x[:, *spans]

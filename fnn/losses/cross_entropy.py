@@ -1,14 +1,22 @@
 """Softmax and cross-entropy in one: the loss of a classifier's logits."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import accumulation_dtype, label_dtype
-from fnn.layer import Array, as_arrays
-from fnn.losses.loss import Loss, is_concrete
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree, as_arrays
+from fnn.losses.loss import Loss
+from fnn.losses.targets import (
+    as_distribution,
+    as_labels,
+    as_prediction,
+    is_label,
+    is_mass,
+    poisoned,
+)
 
 
 class CrossEntropyCache(NamedTuple):
@@ -19,95 +27,150 @@ class CrossEntropyCache(NamedTuple):
     target: Array  # (…) of integers, at least int32, or (…, C) of probabilities
 
 
-def softmax_cross_entropy() -> Loss:
+def softmax_cross_entropy(
+    *, smoothing: float = 0.0, class_weights: Any = None, ignore: int | None = None
+) -> Loss:
     """-log softmax(logits)[label], or its mean over a distribution of labels.
 
-    Forward, with Z = log Σ_c exp(logits_c), for a label t or probabilities p:
+    Forward, with Z = log Σ_c exp(logits_c), and a mass q over the classes that is the one-hot of a label
+    or the probabilities p of a target, smoothed by s and weighted by w:
 
-        loss = Z - logits_t        or        loss = Σ_c p_c · (Z - logits_c), where 0 · ∞ counts as 0
+        q_c = w_c · ((1 - s) · p_c + s / C)      loss = Σ_c q_c · (Z - logits_c), where 0 · ∞ counts as 0
 
-    Backward, with [t] the one-hot of t and g = dL/dloss:
+    Backward, with g = dL/dloss; q need not sum to 1:
 
-        dlogits = g · (exp(logits - Z) - [t])        or        dlogits = g · ((Σ p) · exp(logits - Z) - p)
+        dlogits = g · ((Σ q) · exp(logits - Z) - q)
 
     Shapes: logits (…, C); target (…) of integers in [0, C), or (…, C) of floats >= 0, which need not sum
     to 1; losses (…), at least float32. Cache: the logits, Z and the target. A logit of -∞ is a class
-    that cannot be; only as the label does it give ∞. Source: Bridle (1990).
+    that cannot be; only as a label does it give ∞ (and with smoothing every class is one). A label that
+    is ignored has a loss and a gradient of 0, whatever the logits; a plain mean over the batch still
+    counts it. Source: Bridle (1990); smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna (2016).
+
+    Args:
+      smoothing: the share s of every label that is given to all classes alike, in [0, 1).
+      class_weights: w, C numbers >= 0, by which rare classes count more; 1 by default.
+      ignore: an integer label, such as that of padding, that does not count; in range or not.
 
     Raises:
-      ValueError: shapes that do not fit; a label out of range, or a probability that is negative or
-        not finite, naming the first. Inside `jit`, where values cannot be looked at, such an example's
-        loss and gradient are NaN, which `train.step` stops at.
+      ValueError: an option that makes no sense; shapes that do not fit; a label out of range, or a
+        probability that is negative or not finite, naming the first. Inside `jit`, where values cannot
+        be looked at, such an example's loss and gradient are NaN, which `train.step` stops at.
     """
+    name = "softmax_cross_entropy"
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"{name}: expected 0 <= smoothing < 1, got {smoothing}")
+    weights = None if class_weights is None else as_class_weights(name, class_weights)
 
-    def forward(logits: Array, target: Array) -> tuple[Array, CrossEntropyCache]:
-        logits, target = jnp.asarray(logits), jnp.asarray(target)
+    def mass(target: Array, logits: Array, dtype: Any) -> Array:
+        """q, in the shape of the logits."""
         if jnp.issubdtype(target.dtype, jnp.integer):
-            target = target.astype(label_dtype(target.dtype))  # the number of classes has to fit in
-        labels = _check(logits, target)
+            # A comparison fuses with what is around it; a scatter of ones would not.
+            classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
+            q = (classes == target[..., None]).astype(dtype)
+        else:
+            q = target.astype(dtype)
+        if smoothing:
+            q = (1 - smoothing) * q + smoothing / logits.shape[-1]
+        if weights is not None:
+            q = q * jnp.broadcast_to(jnp.asarray(weights, dtype), q.shape)
+        return q
+
+    def forward(logits: PyTree, target: PyTree) -> tuple[Array, CrossEntropyCache]:
+        logits, target = _check(name, logits, target, ignore)
+        if weights is not None and weights.shape != logits.shape[-1:]:
+            raise ValueError(
+                f"{name}: expected {logits.shape[-1]} class weights for logits of shape "
+                f"{logits.shape}, got {weights.size}"
+            )
         wide = logits.astype(accumulation_dtype(logits.dtype))
-        top = jax.lax.stop_gradient(wide.max(axis=-1, keepdims=True))
-        shift = jnp.where(jnp.isfinite(top), top, 0)  # -∞ - -∞ would be NaN
-        normalizer = jnp.log(jnp.exp(wide - shift).sum(axis=-1, keepdims=True)) + shift
-        if labels:
+        normalizer = log_sum_exp(wide)
+        if jnp.issubdtype(target.dtype, jnp.integer) and not smoothing:
             index = target[..., None]
             picked = jnp.take_along_axis(wide, index, axis=-1, mode="clip")
             losses = (normalizer - picked)[..., 0]
+            if weights is not None:
+                weight = jnp.take(jnp.asarray(weights, wide.dtype), target, mode="clip")
+                losses = jnp.where(weight == 0, 0, weight * losses)
         else:
-            p = target.astype(wide.dtype)
-            losses = jnp.where(p == 0, 0, p * (normalizer - wide)).sum(axis=-1)
-        losses = jnp.where(_valid(target, logits.shape[-1]), losses, jnp.nan)
+            q = mass(target, logits, wide.dtype)
+            losses = jnp.where(q == 0, 0, q * (normalizer - wide)).sum(axis=-1)
+        losses = poisoned(_valid(target, logits, ignore), losses)
+        if ignore is not None:
+            losses = jnp.where(target == ignore, 0, losses)
         return losses, CrossEntropyCache(logits, normalizer, target)
 
     def backward(cache: CrossEntropyCache, dlosses: Array) -> Array:
         logits, normalizer, target = cache
         softmax = jnp.exp(logits.astype(normalizer.dtype) - normalizer)
-        if jnp.issubdtype(target.dtype, jnp.integer):
-            # A comparison fuses with what is around it; a scatter of the -1 would not.
-            classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
-            difference = softmax - (classes == target[..., None]).astype(softmax.dtype)
-        else:
-            p = target.astype(softmax.dtype)
-            difference = p.sum(axis=-1, keepdims=True) * softmax - p
+        q = mass(target, logits, softmax.dtype)
+        labels = jnp.issubdtype(target.dtype, jnp.integer)
+        total = 1 if labels and weights is None else q.sum(axis=-1, keepdims=True)
         # An invalid target poisons its own row, instead of training on some other class.
-        valid = _valid(target, logits.shape[-1])
-        g = jnp.where(valid, as_arrays(dlosses).astype(softmax.dtype), jnp.nan)
-        return (g[..., None] * difference).astype(logits.dtype)
+        g = as_arrays(dlosses).astype(softmax.dtype)
+        g = poisoned(_valid(target, logits, ignore), g)
+        dlogits = (g[..., None] * (total * softmax - q)).astype(logits.dtype)
+        if ignore is not None:  # a select, since 0 · NaN is NaN
+            dlogits = jnp.where((target == ignore)[..., None], 0, dlogits)
+        return dlogits
 
-    return Loss("softmax_cross_entropy", forward, backward)
+    def chance(classes: int) -> tuple[PyTree, PyTree]:
+        labels = np.arange(classes)
+        return np.zeros((classes, classes)), labels
+
+    return Loss(name, forward, backward, chance)
 
 
-def _valid(target: Array, classes: int) -> Array:
+def log_sum_exp(x: Array) -> Array:
+    """log Σ exp(x) over the last axis, which is kept; safe at -∞ in both modes of differentiation."""
+    # The shift cancels, so it has no derivative: telling autodiff so keeps it exact and cheap.
+    top = jax.lax.stop_gradient(x.max(axis=-1, keepdims=True))
+    shift = jnp.where(jnp.isfinite(top), top, 0)  # -∞ - -∞ would be NaN
+    return jnp.log(jnp.exp(x - shift).sum(axis=-1, keepdims=True)) + shift
+
+
+def as_class_weights(name: str, class_weights: Any) -> np.ndarray:
+    """One number >= 0 a class.
+
+    Raises:
+      ValueError: no vector of finite numbers >= 0.
+    """
+    weights = np.asarray(class_weights, np.float64)
+    if weights.ndim != 1 or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"{name}: expected a vector of class weights >= 0, got {class_weights}")
+    return weights
+
+
+def check_scores(name: str, scores: Any, what: str = "logits") -> Array:
+    """Logits or scores (…, C) as a jax array.
+
+    Raises:
+      ValueError: they have no class, or are of no floating dtype.
+    """
+    scores = as_prediction(name, scores, what)
+    if scores.ndim < 1 or scores.shape[-1] < 1:
+        raise ValueError(f"{name}: expected {what} of shape (…, classes), got {scores.shape}")
+    return scores
+
+
+def _valid(target: Array, logits: Array, ignore: int | None) -> Array:
     """Which examples have a target that means something."""
     if jnp.issubdtype(target.dtype, jnp.integer):
-        return (target >= 0) & (target < classes)
-    return ((target >= 0) & jnp.isfinite(target)).all(axis=-1)
+        return is_label(target, logits.shape[-1], ignore)
+    return is_mass(target).all(axis=-1)
 
 
-def _check(logits: Array, target: Array) -> bool:
-    """Whether the targets are integer labels, after a look at their shape and, if possible, values."""
-    name = "softmax_cross_entropy"
-    if logits.ndim < 1 or logits.shape[-1] < 1:
-        raise ValueError(f"{name}: expected logits of shape (…, classes), got {logits.shape}")
-    if not jnp.issubdtype(logits.dtype, jnp.inexact):
-        raise ValueError(f"{name}: expected floating logits, got {logits.dtype}")
-    classes = logits.shape[-1]
-    labels = bool(jnp.issubdtype(target.dtype, jnp.integer))
-    if not labels and not jnp.issubdtype(target.dtype, jnp.floating):
-        raise ValueError(f"{name}: expected integer or floating targets, got {target.dtype}")
-    expected = logits.shape[:-1] if labels else logits.shape
-    if target.shape != expected:
-        kind = "integer" if labels else "floating"
+def _check(name: str, logits: Any, target: Any, ignore: int | None) -> tuple[Array, Array]:
+    """Logits and target as jax arrays, after a look at their shapes and, if possible, values."""
+    logits = check_scores(name, logits)
+    kind = np.asarray(target).dtype if isinstance(target, list | tuple) else target.dtype
+    if jnp.issubdtype(kind, jnp.integer):
+        return logits, as_labels(name, target, logits.shape[:-1], logits.shape[-1], ignore)
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise ValueError(f"{name}: expected integer or floating targets, got {kind}")
+    if ignore is not None:
         raise ValueError(
-            f"{name}: expected {kind} targets of shape {expected} for logits {logits.shape}, "
-            f"got {target.shape}"
+            f"{name}: expected integer targets, of which {ignore} is ignored, got {kind}; where "
+            "targets are probabilities, a row of zeros does not count"
         )
-    if is_concrete(target):
-        with jax.ensure_compile_time_eval():  # the target may be a constant of a traced function
-            bad = np.argwhere(~np.asarray(_valid(target, classes)))
-        if bad.size:
-            where = tuple(int(i) for i in bad[0])
-            value = np.asarray(target)[where]
-            wanted = f"labels in [0, {classes})" if labels else "finite probabilities >= 0"
-            raise ValueError(f"{name}: expected {wanted}, got {value} at example {where}")
-    return labels
+    return logits, as_distribution(name, target, logits.shape)

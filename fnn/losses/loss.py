@@ -3,10 +3,13 @@
     forward(prediction, target) -> (losses, cache)       losses: one an example
     backward(cache, dlosses)    -> dprediction           of dlosses = dL/dlosses
 
-The mean over the batch, weights and masks are no part of a loss: they are one visible line where the
-gradient is taken. Targets are data, not differentiated.
+A prediction is an array, or a tuple of arrays for a loss that compares several. Targets are data, not
+differentiated. The mean over the batch, weights and masks are no part of a loss: they are one visible
+line where the gradient is taken. An example's loss may depend on the others of its batch (`nt_xent`
+does): `backward` takes any dlosses, so that the line is the same for it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
@@ -17,21 +20,26 @@ from fnn.layer import Array, PyTree
 class LossForward(Protocol):
     """The loss of every example, and what `backward` will need."""
 
-    def __call__(self, prediction: Array, target: Array, /) -> tuple[Array, PyTree]: ...
+    def __call__(self, prediction: PyTree, target: PyTree, /) -> tuple[Array, PyTree]: ...
 
 
 class LossBackward(Protocol):
     """dL/dprediction, given dL/dlosses."""
 
-    def __call__(self, cache: PyTree, dlosses: Array, /) -> Array: ...
+    def __call__(self, cache: PyTree, dlosses: Array, /) -> PyTree: ...
 
 
 class Loss(NamedTuple):
-    """A loss: a pair of pure functions and their name."""
+    """A loss: a pair of pure functions and their name.
+
+    `chance(classes)` is, for a loss of classes, what a network predicts that knows nothing yet, with a
+    target of each class: (prediction, target) of `classes` examples. See `expected_initial_loss`.
+    """
 
     name: str
     forward: LossForward
     backward: LossBackward
+    chance: Callable[[int], tuple[PyTree, PyTree]] | None = None
 
 
 def is_concrete(x: object) -> bool:

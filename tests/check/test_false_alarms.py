@@ -27,7 +27,7 @@ def built(name):
 def subject_of(name, seed):
     row = (LAYERS | LOSSES)[name]
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    x = rng.standard_normal(row.shape).astype(np.float32)
+    x = row.draw(rng)
     if name in LOSSES:
         return loss_subject(built(name), x, row.target(rng))
     return given_subject(built(name), x, params=None, state=None, key=None, seed=seed)
@@ -51,5 +51,5 @@ def test_two_seeds(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
-def test_twenty_seeds(name):
-    assert accused(name, range(2, 22)) == []
+def test_eight_seeds(name):
+    assert accused(name, range(2, 10)) == []

@@ -1,14 +1,15 @@
 """Every property of the contract, over every layer."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import LAYER_FUNCTIONS, LAYERS, LayerRow
+from tables import FAMILIES, LAYERS, LayerRow, floating, public
 
-from fnn import check, layers
+from fnn import check, compose, layers
 from fnn.layer import Layer, PyTree
 from fnn.tree import paths
 
@@ -18,11 +19,13 @@ def row(request: pytest.FixtureRequest) -> LayerRow:
     return request.param
 
 
-def inputs(row: LayerRow, rng: np.random.Generator, dtype=jnp.float32) -> jax.Array:
-    return jnp.asarray(rng.normal(size=row.shape), dtype)
+def inputs(row: LayerRow, rng: np.random.Generator, dtype=jnp.float32) -> PyTree:
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype if floating(leaf) else leaf.dtype), row.draw(rng)
+    )
 
 
-def started(row: LayerRow, x: jax.Array, key: jax.Array) -> tuple[Layer, PyTree, PyTree]:
+def started(row: LayerRow, x: PyTree, key: jax.Array) -> tuple[Layer, PyTree, PyTree]:
     """The layer with parameters that are not at a special point such as zero biases."""
     layer = row.build()
     params, state = layer.init(key, x)
@@ -36,6 +39,11 @@ def started(row: LayerRow, x: jax.Array, key: jax.Array) -> tuple[Layer, PyTree,
 
 def signature(tree: PyTree) -> list[tuple[str, tuple[int, ...], str]]:
     return [(path, leaf.shape, str(leaf.dtype)) for path, leaf in paths(tree)]
+
+
+def directions(tree: PyTree) -> PyTree:
+    """The leaves that have a derivative; None for the others, as in dx."""
+    return jax.tree.map(lambda leaf: leaf if floating(leaf) else None, tree)
 
 
 def cotangent(y: PyTree, rng: np.random.Generator) -> PyTree:
@@ -58,20 +66,35 @@ def relative(a: PyTree, b: PyTree) -> float:
     return worst
 
 
-def test_every_public_layer_is_in_the_table():
-    public = {f for name, f in vars(layers).items() if inspect.isfunction(f)}
-    assert public - {layers.convolution_output_size} == LAYER_FUNCTIONS
-    # The builders of the rows name the functions; a function without a row is a hole.
-    used = " ".join(inspect.getsource(r.build) for r in LAYERS.values()) + str(
-        {r.build for r in LAYERS.values()}
-    )
-    assert not [f.__name__ for f in LAYER_FUNCTIONS if f.__name__ not in used]
+def merged(moving: PyTree, x: PyTree) -> PyTree:
+    """x with its floating leaves taken from `moving`."""
+    leaves = iter(jax.tree.leaves(moving))
+    return jax.tree.map(lambda leaf: next(leaves) if floating(leaf) else leaf, x)
 
 
-@pytest.mark.parametrize("function", sorted(LAYER_FUNCTIONS, key=lambda f: f.__name__))
+@pytest.mark.parametrize(("room", "prefix"), [(layers, "layers."), (compose, "")], ids=lambda v: "")
+def test_every_public_function_is_in_the_table(room, prefix):
+    """The rows name the functions; a function without a row is a hole."""
+    source = "".join(inspect.getsource(family) for family in FAMILIES)
+    without = [
+        name
+        for name in public(room, Layer)
+        if not re.search(rf"{re.escape(prefix)}{name}\b", source)
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("function", public(layers, Layer).values(), ids=public(layers, Layer))
 def test_docstring_gives_both_formulas(function):
     text = inspect.getdoc(function)
     for word in ("Forward", "Backward", "Shapes", "Cache"):
+        assert word in text
+
+
+@pytest.mark.parametrize("function", public(compose, Layer).values(), ids=public(compose, Layer))
+def test_docstring_of_a_container_gives_both_passes(function):
+    text = inspect.getdoc(function)
+    for word in ("Forward", "Backward"):
         assert word in text
 
 
@@ -85,7 +108,9 @@ def test_backward_equals_autodiff_in_float32(row, rng, key):
     layer, params, state = started(row, x, key)
     y, _, cache = layer.forward(params, state, x, key)
     dy = cotangent(y, rng)
-    _, pull = jax.vjp(lambda p, x: layer.forward(p, state, x, key)[0], params, x)
+    _, pull = jax.vjp(
+        lambda p, moving: layer.forward(p, state, merged(moving, x), key)[0], params, directions(x)
+    )
     assert relative(layer.backward(params, cache, dy), pull(dy)) <= row.f32_tolerance
 
 
@@ -94,14 +119,14 @@ def test_gradients_have_the_trees_shapes_and_dtypes_of_what_they_belong_to(row, 
     x = inputs(row, rng, dtype)
     layer = row.build()
     params, state = layer.init(key, x)
-    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(params))
     y, new_state, cache = layer.forward(params, state, x, key)
-    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(y))
+    if jax.tree.leaves(directions(x)):  # without floats, as of an index, nothing asks for a dtype
+        assert all(leaf.dtype == dtype for leaf in jax.tree.leaves((params, y)))
     assert signature(new_state) == signature(state)
     dparams, dx = layer.backward(params, cache, cotangent(y, rng))
     assert signature(dparams) == signature(params)
     assert jax.tree.structure(dparams) == jax.tree.structure(params)
-    assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
+    assert signature(dx) == signature(directions(x))
 
 
 def test_predict_has_the_shape_of_forward(row, rng, key):
@@ -124,15 +149,16 @@ def test_cache_crosses_jit_and_numpy_cotangents_are_welcome(row, rng, key):
 
 
 def test_runs_in_scan_and_vmap_as_outside(row, rng, key):
-    xs = jnp.stack([inputs(row, rng) for _ in range(3)])
-    layer, params, state = started(row, xs[0], key)
+    each = [inputs(row, rng) for _ in range(3)]
+    xs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    layer, params, state = started(row, each[0], key)
 
     def gradients(x, key):
         y, _, cache = layer.forward(params, state, x, key)
         return y, layer.backward(params, cache, weights(y))
 
     keys = jax.random.split(key, 3)
-    one_by_one = [gradients(x, k) for x, k in zip(xs, keys, strict=True)]
+    one_by_one = [gradients(x, k) for x, k in zip(each, keys, strict=True)]
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
     scanned = jax.lax.scan(lambda _, xk: (None, gradients(*xk)), None, (xs, keys))[1]
     assert relative(scanned, expected) <= 1e-5
@@ -151,7 +177,8 @@ def test_second_call_does_not_trace_again(row, rng, key):
         return state, layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
 
     for _ in range(3):
-        state, (params, x) = gradients(params, state, x, key)
+        state, (params, dx) = gradients(params, state, x, key)
+        x = merged(dx, x)
     assert len(traces) == 1
 
 
@@ -159,47 +186,61 @@ def test_forward_mode_reaches_second_order(row, rng, key):
     """The jvp of the hand-written gradient is that of autodiff's: Hessian-vector products."""
     x = inputs(row, rng)
     layer, params, state = started(row, x, key)
-    tangent = (cotangent(params, rng), cotangent(x, rng))
+    moving = directions(x)
+    tangent = (cotangent(params, rng), cotangent(moving, rng))
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), (params, x))
+        wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), (params, moving))
         tangent = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), tangent)
 
-        def by_hand(params, x):
-            y, _, cache = layer.forward(params, state, x, key)
+        def by_hand(params, moving):
+            y, _, cache = layer.forward(params, state, merged(moving, x), key)
             return layer.backward(params, cache, jax.tree.map(jnp.multiply, weights(y), y))
 
-        def by_autodiff(params, x):
-            def energy(params, x):
-                y = layer.forward(params, state, x, key)[0]
+        def by_autodiff(params, moving):
+            def energy(params, moving):
+                y = layer.forward(params, state, merged(moving, x), key)[0]
                 terms = jax.tree.map(lambda w, leaf: (0.5 * w * leaf * leaf).sum(), weights(y), y)
                 return sum(jax.tree.leaves(terms))
 
-            return jax.grad(energy, (0, 1))(params, x)
+            return jax.grad(energy, (0, 1))(params, moving)
 
         hand = jax.jvp(by_hand, wide, tangent)[1]
         auto = jax.jvp(by_autodiff, wide, tangent)[1]
         assert relative(hand, auto) <= 1e-9
 
 
+@pytest.mark.parametrize("name", [name for name, row in LAYERS.items() if row.batched])
 @pytest.mark.parametrize("batch", [1, 0])
-def test_small_batches(row, rng, key, batch):
-    x = inputs(row, rng)[:batch]
-    layer, params, state = started(row, inputs(row, rng), key)
+def test_small_batches(name, rng, key, batch):
+    row = LAYERS[name]
+    whole = inputs(row, rng)
+    x = jax.tree.map(lambda leaf: leaf[:batch], whole)
+    layer, params, state = started(row, whole, key)
     if batch == 0 and row.refuses_empty_batch:
         with pytest.raises(ValueError, match="expected elements"):
             layer.forward(params, state, x, key)
         return
     y, _, cache = layer.forward(params, state, x, key)
     dparams, dx = layer.backward(params, cache, jax.tree.map(jnp.ones_like, y))
-    assert dx.shape == x.shape
+    assert signature(dx) == signature(directions(x))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, dparams, dx)))
     if batch == 0:
         assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(dparams))
 
 
-def test_a_nan_does_not_disappear(row, rng, key):
-    x = jnp.full_like(inputs(row, rng), jnp.nan)
-    layer, params, state = started(row, inputs(row, rng), key)
+OF_FLOATS = [
+    name
+    for name, row in LAYERS.items()
+    if jax.tree.leaves(directions(inputs(row, np.random.default_rng(0))))
+]
+
+
+@pytest.mark.parametrize("name", OF_FLOATS)
+def test_a_nan_does_not_disappear(name, rng, key):
+    row = LAYERS[name]
+    whole = inputs(row, rng)
+    x = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan) if floating(leaf) else leaf, whole)
+    layer, params, state = started(row, whole, key)
     y, _, _ = layer.forward(params, state, x, key)
     # Dropout may drop a NaN; it may not drop all of them.
     assert all(np.isnan(leaf).any() for leaf in jax.tree.leaves(y))

@@ -1,14 +1,14 @@
 """Losses: every property over the table, closed forms, and targets that make no sense."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import LOSS_FUNCTIONS, LOSSES, LossRow
+from tables import LOSSES, LossRow, public
 
 from fnn import check, losses
+from fnn.layer import PyTree
+from fnn.losses import Loss
 
 
 @pytest.fixture(params=LOSSES.values(), ids=LOSSES)
@@ -16,15 +16,18 @@ def row(request: pytest.FixtureRequest) -> LossRow:
     return request.param
 
 
-def prediction(row: LossRow, rng: np.random.Generator, dtype=jnp.float32) -> jax.Array:
-    return jnp.asarray(rng.normal(size=row.shape), dtype)
+def prediction(row: LossRow, rng: np.random.Generator, dtype=jnp.float32) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), row.draw(rng))
+
+
+def signature(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
 def test_every_public_loss_is_in_the_table():
-    assert {f for f in vars(losses).values() if inspect.isfunction(f)} == LOSS_FUNCTIONS
-    assert {name.partition(",")[0].partition(" ")[0] for name in LOSSES} == {
-        f.__name__ for f in LOSS_FUNCTIONS
-    }
+    assert {name.partition(",")[0].partition(" ")[0] for name in LOSSES} == set(
+        public(losses, Loss)
+    )
 
 
 def test_backward_is_proved_in_float64(row, rng):
@@ -33,11 +36,12 @@ def test_backward_is_proved_in_float64(row, rng):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=str)
 def test_one_loss_an_example_and_the_gradient_in_the_predictions_dtype(row, rng, dtype):
-    loss = row.build()
-    values, cache = loss.forward(prediction(row, rng, dtype), row.target(rng))
-    assert values.shape == (row.shape[:-1] if "entropy" in loss.name else row.shape[:1])
+    loss, given = row.build(), prediction(row, rng, dtype)
+    values, cache = loss.forward(given, row.target(rng))
+    first = jax.tree.leaves(given)[0].shape
+    assert values.shape in (first[:1], first[:-1])
     gradient = loss.backward(cache, np.ones(values.shape, np.float32))
-    assert (gradient.shape, gradient.dtype) == (row.shape, dtype)
+    assert signature(gradient) == signature(given)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=str)
@@ -46,25 +50,29 @@ def test_narrow_predictions_have_wide_losses(row, rng, dtype):
     loss, narrow = row.build(), prediction(row, rng, dtype)
     target = row.target(rng)
     values, cache = loss.forward(narrow, target)
-    expected, wide_cache = loss.forward(narrow.astype(jnp.float32), target)
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), narrow)
+    expected, wide_cache = loss.forward(wide, target)
     assert values.dtype == jnp.float32
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     gradient = loss.backward(cache, jnp.ones_like(values))
-    wide = loss.backward(wide_cache, jnp.ones_like(values)).astype(dtype)
-    np.testing.assert_array_equal(gradient.astype(jnp.float32), wide.astype(jnp.float32))
+    expected = loss.backward(wide_cache, jnp.ones_like(values))
+    for got, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted.astype(dtype)))
 
 
 def test_integer_predictions_are_refused(row, rng):
+    integers = jax.tree.map(lambda leaf: leaf.astype(jnp.int32), prediction(row, rng))
     with pytest.raises(ValueError, match=r"floating .*, got int32"):
-        row.build().forward(jnp.zeros(row.shape, jnp.int32), row.target(rng))
+        row.build().forward(integers, row.target(rng))
 
 
-def test_batches_of_one_and_none(row, rng):
+@pytest.mark.parametrize("size", [1, 0])
+def test_batches_of_one_and_none(row, rng, size):
     loss = row.build()
-    for size in (1, 0):
-        values, cache = loss.forward(prediction(row, rng)[:size], row.target(rng)[:size])
-        assert values.shape[0] == size
-        assert loss.backward(cache, jnp.ones_like(values)).shape == (size, *row.shape[1:])
+    given, target = jax.tree.map(lambda leaf: leaf[:size], (prediction(row, rng), row.target(rng)))
+    values, cache = loss.forward(given, target)
+    assert values.shape[0] == size
+    assert signature(loss.backward(cache, jnp.ones_like(values))) == signature(given)
 
 
 class TestSoftmaxCrossEntropy:

@@ -1,0 +1,5 @@
+"""Attention and positions."""
+
+from experiments.cost_rows.row import CostRow
+
+ROWS: dict[str, CostRow] = {}

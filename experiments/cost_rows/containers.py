@@ -1,0 +1,5 @@
+"""Containers."""
+
+from experiments.cost_rows.row import CostRow
+
+ROWS: dict[str, CostRow] = {}

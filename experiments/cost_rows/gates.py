@@ -1,0 +1,5 @@
+"""Gates."""
+
+from experiments.cost_rows.row import CostRow
+
+ROWS: dict[str, CostRow] = {}

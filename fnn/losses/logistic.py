@@ -1,0 +1,219 @@
+"""Losses of yes and no: binary cross-entropy on logits, and the focal losses."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree, as_arrays
+from fnn.losses.cross_entropy import check_scores, log_sum_exp
+from fnn.losses.loss import Loss
+from fnn.losses.regression import Reduction
+from fnn.losses.targets import (
+    as_fractions,
+    as_labels,
+    as_prediction,
+    is_fraction,
+    is_label,
+    poisoned,
+)
+
+
+class LogisticCache(NamedTuple):
+    """The logits and the targets."""
+
+    logits: Array  # (N, …)
+    target: Array  # (N, …)
+
+
+class FocalCache(NamedTuple):
+    """The logits and one number an example."""
+
+    logits: Array  # (…, C)
+    others: Array  # (…, 1), log Σ exp over the classes that are not the label, at least float32
+    target: Array  # (…) of integers, at least int32
+
+
+def binary_logistic(*, positive_weight: float = 1.0, reduction: Reduction = "sum") -> Loss:
+    """Cross-entropy of a yes or no, on its logit: ``-log σ(z)`` for a yes, ``-log σ(-z)`` for a no.
+
+    Forward, for logits z, targets t in [0, 1], σ(z) = 1 / (1 + exp(-z)) and the weight w of a yes:
+
+        loss = c · Σ w · t · softplus(-z) + (1 - t) · softplus(z), where 0 · ∞ counts as 0
+
+    Backward, with g = dL/dloss: ``dz = c · g · ((1 - t) · σ(z) - w · t · σ(-z))``. Both probabilities are
+    computed: 1 - σ(z) would round a confident logit's gradient away. The sum is over all axes but the
+    first: several labels of one example are independent of each other. The factor c is 1 for "sum" and
+    one over the number of terms for "mean". Shapes: z and t (N, …), losses (N,), at least float32; t of
+    floats, truth values or the integers 0 and 1. Cache: z and t. Source: Cox (1958).
+
+    Raises:
+      ValueError: a weight that is not above 0 and finite; an unknown reduction; shapes that do not fit;
+        a target outside [0, 1]. Inside `jit` such an example's loss and its gradient there are NaN.
+    """
+    name = "binary_logistic"
+    if not 0 < positive_weight < np.inf:
+        raise ValueError(f"{name}: expected 0 < positive_weight < ∞, got {positive_weight}")
+
+    def value(z: Array, t: Array) -> Array:
+        yes = jnp.where(t == 0, 0, positive_weight * t * jax.nn.softplus(-z))
+        return yes + jnp.where(t == 1, 0, (1 - t) * jax.nn.softplus(z))
+
+    def slope(z: Array, t: Array) -> Array:
+        return (1 - t) * jax.nn.sigmoid(z) - positive_weight * t * jax.nn.sigmoid(-z)
+
+    return _binary(name, reduction, value, slope)
+
+
+def binary_focal(
+    gamma: float = 2.0, *, alpha: float | None = None, reduction: Reduction = "sum"
+) -> Loss:
+    """Binary cross-entropy that forgets what is already right: each term times its (1 - probability)^γ.
+
+    Forward, for logits z, targets t in [0, 1] and σ(z) = 1 / (1 + exp(-z)):
+
+        f(z) = σ(-z)^γ · softplus(-z)      loss = c · Σ α · t · f(z) + (1 - α) · (1 - t) · f(-z)
+
+    Backward, with g = dL/dloss:
+
+        f′(z) = -σ(-z)^γ · (γ · σ(z) · softplus(-z) + σ(-z))
+        dz = c · g · (α · t · f′(z) - (1 - α) · (1 - t) · f′(-z))
+
+    Without α both sides count 1, and γ = 0 is then `binary_logistic`; a t between 0 and 1 is the mean over
+    a yes and a no. The sum, c, shapes and the cache (z and t) are those of `binary_logistic`. At an
+    infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1.
+    Source: Lin, Goyal, Girshick, He, Dollár (2017).
+
+    Raises:
+      ValueError: γ is negative or not finite, α not in [0, 1]; an unknown reduction; shapes that do not
+        fit; a target outside [0, 1]. Inside `jit` such an example's loss and its gradient there are NaN.
+    """
+    name = f"binary_focal({gamma})"
+    _check_gamma(name, gamma)
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"{name}: expected alpha in [0, 1] or None, got {alpha}")
+    yes, no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+
+    def value(z: Array, t: Array) -> Array:
+        p, q = yes * t, no * (1 - t)
+        return jnp.where(p == 0, 0, p * focus(z, gamma)) + jnp.where(
+            q == 0, 0, q * focus(-z, gamma)
+        )
+
+    def slope(z: Array, t: Array) -> Array:
+        return yes * t * focus_slope(z, gamma) - no * (1 - t) * focus_slope(-z, gamma)
+
+    return _binary(name, reduction, value, slope)
+
+
+def softmax_focal(gamma: float = 2.0) -> Loss:
+    """Softmax cross-entropy times (1 - probability of the label)^γ.
+
+    Forward, with the logit m of the label against all others together and f of `binary_focal`, so that a
+    probability near 1 is never subtracted from 1:
+
+        m = logits_label - log Σ_{j ≠ label} exp(logits_j)
+        loss = f(m) = (1 - softmax_label)^γ · -log softmax_label
+
+    Backward, with g = dL/dloss and r the softmax over the other classes:
+
+        dlogits_label = g · f′(m)        dlogits_j = -g · f′(m) · r_j
+
+    Shapes: logits (…, C) with two classes at least; target (…) of integers in [0, C); losses (…), at
+    least float32. Cache: the logits, the logarithm above and the target.
+    Source: Lin, Goyal, Girshick, He, Dollár (2017).
+
+    Raises:
+      ValueError: γ is negative or not finite; shapes that do not fit; a label out of range. Inside `jit`
+        such an example's loss and gradient are NaN.
+    """
+    name = f"softmax_focal({gamma})"
+    _check_gamma(name, gamma)
+
+    def split(logits: Array, target: Array) -> tuple[Array, Array, Array]:
+        """The label's logit, the others' (-∞ in its place), and where the label is."""
+        wide = logits.astype(accumulation_dtype(logits.dtype))
+        classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
+        label = classes == target[..., None]
+        own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
+        return own, jnp.where(label, -jnp.inf, wide), label
+
+    def forward(logits: PyTree, target: PyTree) -> tuple[Array, FocalCache]:
+        logits = check_scores(name, logits)
+        if logits.shape[-1] < 2:
+            raise ValueError(f"{name}: expected two classes at least, got logits {logits.shape}")
+        target = as_labels(name, target, logits.shape[:-1], logits.shape[-1])
+        own, rest, _ = split(logits, target)
+        others = log_sum_exp(rest)
+        losses = focus(own - others, gamma)[..., 0]
+        losses = poisoned(is_label(target, logits.shape[-1]), losses)
+        return losses, FocalCache(logits, others, target)
+
+    def backward(cache: FocalCache, dlosses: Array) -> Array:
+        logits, others, target = cache
+        own, rest, label = split(logits, target)
+        softmax = jnp.exp(rest - jnp.where(others == -jnp.inf, 0, others))
+        g = as_arrays(dlosses).astype(others.dtype)
+        g = poisoned(is_label(target, logits.shape[-1]), g)[..., None]
+        slope = g * focus_slope(own - others, gamma)
+        return jnp.where(label, slope, -slope * softmax).astype(logits.dtype)
+
+    def chance(classes: int) -> tuple[PyTree, PyTree]:
+        return np.zeros((classes, classes)), np.arange(classes)
+
+    return Loss(name, forward, backward, chance)
+
+
+def focus(z: Array, gamma: float) -> Array:
+    """f(z) = σ(-z)^γ · softplus(-z), with the power as an exponential, which has no corner at 0."""
+    cross_entropy = jax.nn.softplus(-z)
+    return jnp.exp(-gamma * jax.nn.softplus(z)) * cross_entropy if gamma else cross_entropy
+
+
+def focus_slope(z: Array, gamma: float) -> Array:
+    """f′(z), its limits at ±∞ included."""
+    if not gamma:
+        return -jax.nn.sigmoid(-z)
+    finite = jnp.maximum(z, jnp.finfo(z.dtype).min)  # at -∞, σ · softplus is 0 · ∞
+    inner = gamma * jax.nn.sigmoid(finite) * jax.nn.softplus(-finite) + jax.nn.sigmoid(-finite)
+    return -jnp.exp(-gamma * jax.nn.softplus(z)) * inner
+
+
+def _binary(name: str, reduction: str, value: Any, slope: Any) -> Loss:
+    """The loss ``c · Σ value(z, t)``, where `slope` is the derivative of `value` by z."""
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"{name}: expected reduction 'sum' or 'mean', got {reduction!r}")
+
+    def factor(z: Array) -> float:
+        return 1 / max(z.size // max(z.shape[0], 1), 1) if reduction == "mean" else 1.0
+
+    def forward(logits: PyTree, target: PyTree) -> tuple[Array, LogisticCache]:
+        z = as_prediction(name, logits, "logits")
+        if z.ndim < 1:
+            raise ValueError(f"{name}: expected logits of shape (N, …), got ()")
+        target = as_fractions(name, target, z.shape)
+        wide = z.astype(accumulation_dtype(z.dtype))
+        t = target.astype(wide.dtype)
+        losses = poisoned(is_fraction(t), value(wide, t)).sum(axis=tuple(range(1, z.ndim)))
+        return factor(z) * losses, LogisticCache(z, target)
+
+    def backward(cache: LogisticCache, dlosses: Array) -> Array:
+        z, target = cache
+        wide = z.astype(accumulation_dtype(z.dtype))
+        t = target.astype(wide.dtype)
+        g = factor(z) * as_arrays(dlosses).astype(wide.dtype).reshape(-1, *(1,) * (z.ndim - 1))
+        return (g * poisoned(is_fraction(t), slope(wide, t))).astype(z.dtype)
+
+    def chance(classes: int) -> tuple[PyTree, PyTree]:
+        """As many yes as no, of as many labels an example as there are classes."""
+        target = np.stack([np.zeros(classes), np.ones(classes)])
+        return np.zeros((2, classes)), target
+
+    return Loss(name, forward, backward, chance)
+
+
+def _check_gamma(name: str, gamma: float) -> None:
+    if not 0 <= gamma < np.inf:
+        raise ValueError(f"{name}: expected 0 <= gamma < ∞, got {gamma}")

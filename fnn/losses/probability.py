@@ -1,0 +1,154 @@
+"""Losses of probabilities as they are: cross-entropy and the Kullback-Leibler divergence."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree, Static, as_arrays
+from fnn.losses.cross_entropy import check_scores
+from fnn.losses.loss import Loss
+from fnn.losses.targets import as_distribution, as_labels, is_label, is_mass, look, poisoned
+
+_SLACK = 1e-2  # above 1: a sum of bfloat16 rounding
+
+
+class ProbabilityCache(NamedTuple):
+    """The probabilities and the target."""
+
+    probabilities: Array  # (…, C)
+    target: Array  # (…) of integers, at least int32, or (…, C) of probabilities
+
+
+class DivergenceCache(NamedTuple):
+    """The target alone: the loss is linear in the prediction."""
+
+    target: Array  # (…, C)
+    dtype: Static[Any]  # of the prediction
+
+
+def cross_entropy() -> Loss:
+    """-log y[label] of probabilities y, or its mean over a distribution of labels.
+
+    It is here because everyone writes it first, and it is fragile. At logits (200, 0, -200) and the last
+    class as label, softmax gives a probability of exactly 0: the loss is ∞ and its gradient, -1 / 0,
+    meets softmax's 0, so that dlogits is NaN. The true values are 400 and (1, 0, -1), as
+    `softmax_cross_entropy` has them; take that for training. Nothing is clipped here: an ε inside of the
+    logarithm would turn such an example into one that teaches nothing, without a word.
+
+    Forward, for a label t or probabilities p: ``loss = -log y_t`` or ``loss = -Σ_c p_c · log y_c``, where
+    0 · ∞ counts as 0. Backward, with g = dL/dloss and [t] the one-hot of t:
+
+        dy = -g · [t] / y        or        dy = -g · p / y        (0 where [t] or p is 0)
+
+    Shapes: y (…, C) of numbers in [0, 1], whose sum is not looked at; target (…) of integers in [0, C) or
+    (…, C) of floats >= 0; losses (…), at least float32. Cache: y and the target.
+    Source: Good (1952); Hopfield (1987) for networks.
+
+    Raises:
+      ValueError: shapes that do not fit; a y outside of [0, 1], which will be logits; a target that is
+        no class, or negative, or not finite. Inside `jit` such an example's loss and gradient are NaN.
+    """
+    name = "cross_entropy"
+
+    def mass(target: Array, y: Array, dtype: Any) -> Array:
+        if jnp.issubdtype(target.dtype, jnp.integer):
+            classes = jax.lax.broadcasted_iota(target.dtype, y.shape, y.ndim - 1)
+            return (classes == target[..., None]).astype(dtype)
+        return target.astype(dtype)
+
+    def valid(target: Array, y: Array) -> Array:
+        means = (
+            is_label(target, y.shape[-1])
+            if jnp.issubdtype(target.dtype, jnp.integer)
+            else is_mass(target).all(axis=-1)
+        )
+        return means & _is_probability(y).all(axis=-1)
+
+    def forward(y: PyTree, target: PyTree) -> tuple[Array, ProbabilityCache]:
+        y = check_scores(name, y, "probabilities")
+        look(
+            name,
+            y,
+            _may_be_probability,
+            "probabilities in [0, 1] (for logits there is softmax_cross_entropy)",
+        )
+        target = _as_classes(name, target, y.shape)
+        wide = y.astype(accumulation_dtype(y.dtype))
+        p = mass(target, y, wide.dtype)
+        # Where p is 0 the logarithm sees a 1: -log 0 · 0 would be NaN, in value or in derivative.
+        losses = -(p * jnp.log(jnp.where(p == 0, 1, wide))).sum(axis=-1)
+        return poisoned(valid(target, y), losses), ProbabilityCache(y, target)
+
+    def backward(cache: ProbabilityCache, dlosses: Array) -> Array:
+        y, target = cache
+        wide = y.astype(accumulation_dtype(y.dtype))
+        p = mass(target, y, wide.dtype)
+        g = poisoned(valid(target, y), as_arrays(dlosses).astype(wide.dtype))[..., None]
+        return (-g * (p / jnp.where(p == 0, 1, wide))).astype(y.dtype)
+
+    def chance(classes: int) -> tuple[PyTree, PyTree]:
+        return np.full((classes, classes), 1 / classes), np.arange(classes)
+
+    return Loss(name, forward, backward, chance)
+
+
+def kl_divergence() -> Loss:
+    """The Kullback-Leibler divergence from predicted log-probabilities to a target distribution.
+
+    Forward, with the prediction ``log_y`` (a `log_softmax`, say) and the target p:
+
+        loss = Σ_c p_c · (log p_c - log_y_c), where 0 · ∞ counts as 0
+
+    It is the cross-entropy less the target's own entropy, so that the best loss is 0. Backward, with
+    g = dL/dloss: ``dlog_y = -g · p``. On logits, `softmax_cross_entropy` has the same gradient as this
+    loss after a log-softmax. Shapes: log_y and p (…, C); p >= 0 and need not sum to 1; losses (…), at
+    least float32. A log_y of -∞ where p is not 0 costs ∞. Cache: p. Source: Kullback, Leibler (1951).
+
+    Raises:
+      ValueError: shapes that do not fit; a p that is negative or not finite. Inside `jit` such an
+        example's loss and gradient are NaN.
+    """
+    name = "kl_divergence"
+
+    def forward(log_y: PyTree, target: PyTree) -> tuple[Array, DivergenceCache]:
+        log_y = check_scores(name, log_y, "log-probabilities")
+        target = as_distribution(name, target, log_y.shape)
+        wide = log_y.astype(accumulation_dtype(log_y.dtype))
+        p = target.astype(wide.dtype)
+        log_p = jnp.log(jnp.where(p == 0, 1, p))
+        losses = jnp.where(p == 0, 0, p * (log_p - wide)).sum(axis=-1)
+        losses = poisoned(is_mass(target).all(axis=-1), losses)
+        return losses, DivergenceCache(target, Static(log_y.dtype))
+
+    def backward(cache: DivergenceCache, dlosses: Array) -> Array:
+        target, dtype = cache
+        p = target.astype(accumulation_dtype(dtype.value))
+        g = poisoned(is_mass(target).all(axis=-1), as_arrays(dlosses).astype(p.dtype))
+        return (-g[..., None] * p).astype(dtype.value)
+
+    def chance(classes: int) -> tuple[PyTree, PyTree]:
+        return np.full((classes, classes), -np.log(classes)), np.eye(classes)
+
+    return Loss(name, forward, backward, chance)
+
+
+def _is_probability(y: Array) -> Array:
+    return (y >= 0) & (y <= 1 + _SLACK)
+
+
+def _may_be_probability(y: Any) -> Any:
+    """A NaN is no mistake of the caller's: it goes through, and the loss is NaN."""
+    return ~((y < 0) | (y > 1 + _SLACK))
+
+
+def _as_classes(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+    """Labels, or probabilities over the last axis."""
+    kind = np.asarray(target).dtype if isinstance(target, list | tuple) else target.dtype
+    if jnp.issubdtype(kind, jnp.integer):
+        return as_labels(name, target, shape[:-1], shape[-1])
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise ValueError(f"{name}: expected integer or floating targets, got {kind}")
+    return as_distribution(name, target, shape)

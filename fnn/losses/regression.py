@@ -1,0 +1,149 @@
+"""Losses of numbers: functions of how far a prediction is off, summed over all axes but the first."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree, Static, as_arrays
+from fnn.losses.loss import Loss
+from fnn.losses.targets import as_numbers, as_prediction
+
+Reduction = Literal["sum", "mean"]
+
+
+class ErrorCache(NamedTuple):
+    """How far off each number was."""
+
+    error: Array  # prediction - target, at least float32
+    dtype: Static[Any]  # of the prediction
+
+
+def squared_error(reduction: Literal["sum", "half", "mean"] = "sum") -> Loss:
+    """c · Σ (prediction - target)², over all axes but the first.
+
+    Forward: ``loss = c · Σ error²`` with ``error = prediction - target``. Backward:
+    ``dprediction = 2 c · error · dloss``. The factor c is 1 for "sum", 1/2 for "half" and one over the
+    number of terms for "mean". Shapes: prediction and target (N, …), losses (N,), at least float32.
+    Cache: the error. Source: Legendre (1805).
+
+    Raises:
+      ValueError: an unknown reduction; a target of another shape; one of the two is of no floating dtype.
+    """
+
+    def slope(error: Array) -> Array:
+        return 2 * error
+
+    return _of_error("squared_error", reduction, jnp.square, slope, ("sum", "half", "mean"))
+
+
+def absolute_error(reduction: Reduction = "sum") -> Loss:
+    """c · Σ |prediction - target|, over all axes but the first: its best constant is the median.
+
+    Forward: ``loss = c · Σ |error|`` with ``error = prediction - target``. Backward:
+    ``dprediction = c · sign(error) · dloss``. Subgradient: 0 at an error of 0, the middle of
+    the possible ones (that of `jnp.abs` is 1). The factor c is 1 for "sum" and one over the number of terms
+    for "mean". Shapes: prediction and target (N, …), losses (N,), at least float32. Cache: the error.
+    Source: Boscovich (1757), Laplace (1793).
+
+    Raises:
+      ValueError: an unknown reduction; a target of another shape; one of the two is of no floating dtype.
+    """
+
+    def value(error: Array) -> Array:
+        return jnp.where(error == 0, 0, jnp.abs(error))
+
+    return _of_error("absolute_error", reduction, value, jnp.sign)
+
+
+def huber(delta: float = 1.0, reduction: Reduction = "sum") -> Loss:
+    """Half the squared error near 0, and the absolute one, times delta, beyond delta.
+
+    Forward, with ``error = prediction - target`` and ``q = min(|error|, delta)``:
+
+        loss = c · Σ (q² / 2 + delta · (|error| - q))
+
+    Backward: ``dprediction = c · max(-delta, min(error, delta)) · dloss``; it is continuous, so that no
+    convention is needed. The factor c is 1 for "sum" and one over the number of terms for "mean".
+    Shapes: prediction and target (N, …), losses (N,), at least float32. Cache: the error.
+    Source: Huber (1964).
+
+    Raises:
+      ValueError: delta is not above 0 and finite; an unknown reduction; a target of another shape; one
+        of the two is of no floating dtype.
+    """
+    if not 0 < delta < np.inf:
+        raise ValueError(f"huber: expected 0 < delta < ∞, got {delta}")
+
+    def value(error: Array) -> Array:
+        size = jnp.abs(error)
+        q = jnp.minimum(size, delta)
+        return 0.5 * q * q + delta * (size - q)
+
+    def slope(error: Array) -> Array:
+        return jnp.clip(error, -delta, delta)
+
+    return _of_error(f"huber({delta})", reduction, value, slope)
+
+
+def log_cosh(reduction: Reduction = "sum") -> Loss:
+    """c · Σ log cosh(prediction - target): error² / 2 near 0, |error| - log 2 far from it, smooth.
+
+    Forward, with ``error = prediction - target``, so written that neither the small ones cancel nor the
+    large ones overflow:
+
+        loss = c · Σ log(1 + sinh² error) / 2                              where |error| < 1
+        loss = c · Σ |error| + log(1 + exp(-2 |error|)) - log 2            elsewhere
+
+    Backward: ``dprediction = c · tanh(error) · dloss``. The factor c is 1 for "sum" and one over the
+    number of terms for "mean". Shapes: prediction and target (N, …), losses (N,), at least float32.
+    Cache: the error. Source: Green (1990).
+
+    Raises:
+      ValueError: an unknown reduction; a target of another shape; one of the two is of no floating dtype.
+    """
+
+    def value(error: Array) -> Array:
+        near = jnp.abs(error) < 1
+        # Each form sees a harmless number where the other is taken: ∞ · 0 would be NaN in autodiff.
+        small, large = jnp.where(near, error, 0), jnp.abs(jnp.where(near, 1, error))
+        far = large + jnp.log1p(jnp.exp(-2 * large)) - np.log(2).astype(error.dtype)
+        return jnp.where(near, 0.5 * jnp.log1p(jnp.sinh(small) ** 2), far)
+
+    return _of_error("log_cosh", reduction, value, jnp.tanh)
+
+
+def _of_error(
+    name: str,
+    reduction: str,
+    value: Callable[[Array], Array],
+    slope: Callable[[Array], Array],
+    reductions: tuple[str, ...] = ("sum", "mean"),
+) -> Loss:
+    """The loss ``c · Σ value(error)``, where `slope` is the derivative of `value`."""
+    if reduction not in reductions:
+        names = " or ".join(repr(r) for r in reductions).replace(" or ", ", ", len(reductions) - 2)
+        raise ValueError(f"{name}: expected reduction {names}, got {reduction!r}")
+
+    def factor(error: Array) -> float:
+        terms = error.size // max(error.shape[0], 1)
+        return {"sum": 1.0, "half": 0.5, "mean": 1 / max(terms, 1)}[reduction]
+
+    def forward(prediction: PyTree, target: PyTree) -> tuple[Array, ErrorCache]:
+        prediction = as_prediction(name, prediction)
+        if prediction.ndim < 1:
+            raise ValueError(f"{name}: expected a prediction of shape (N, …), got ()")
+        target = as_numbers(name, target, prediction.shape)
+        wide = accumulation_dtype(prediction.dtype)
+        error = prediction.astype(wide) - target.astype(wide)
+        losses = factor(error) * value(error).sum(axis=tuple(range(1, error.ndim)))
+        return losses, ErrorCache(error, Static(prediction.dtype))
+
+    def backward(cache: ErrorCache, dlosses: Array) -> Array:
+        error = cache.error
+        g = as_arrays(dlosses).astype(error.dtype).reshape(-1, *(1,) * (error.ndim - 1))
+        return (factor(error) * g * slope(error)).astype(cache.dtype.value)
+
+    return Loss(name, forward, backward)

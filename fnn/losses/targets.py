@@ -1,0 +1,143 @@
+"""Targets and predictions looked at before they are used: dtypes, shapes, and values if they are known.
+
+Values are known outside of `jit`; a target that means nothing then raises, naming the first. Inside,
+where nothing can be looked at, `poisoned` turns such an example's loss and gradient into NaN, which
+`train.step` stops at. No target is ever taken for another one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import label_dtype
+from fnn.layer import Array, PyTree
+from fnn.losses.loss import is_concrete
+
+
+def as_prediction(name: str, prediction: Any, what: str = "prediction") -> Array:
+    """The prediction as a jax array.
+
+    Raises:
+      ValueError: it is of no floating dtype.
+    """
+    array = jnp.asarray(prediction)
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        raise ValueError(f"{name}: expected floating {what}, got {array.dtype}")
+    return array
+
+
+def as_labels(
+    name: str, target: Any, shape: tuple[int, ...], classes: int, ignore: int | None = None
+) -> Array:
+    """Integer labels in int32 at least, so that the number of classes fits in.
+
+    Raises:
+      ValueError: they are of no integer dtype or of another shape; one is out of range.
+    """
+    given = _as_given(target)
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise ValueError(f"{name}: expected integer targets, got {given.dtype}")
+    _check_shape(name, "integer targets", given, shape)
+    # The values as they came: without x64, jax would cut an int64 to the 32 bits of another class.
+    look(name, given, lambda a: is_label(a, classes, ignore), f"labels in [0, {classes})")
+    labels = jnp.asarray(given)
+    return labels.astype(label_dtype(labels.dtype))
+
+
+def as_fractions(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+    """Numbers in [0, 1]: of a floating dtype, truth values, or the integers 0 and 1.
+
+    Raises:
+      ValueError: they are of another dtype or shape; one is outside [0, 1].
+    """
+    given = _as_given(target)
+    _check_shape(name, "targets", given, shape)
+    look(name, given, is_fraction, "targets in [0, 1]")
+    return jnp.asarray(given)
+
+
+def as_distribution(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+    """Probabilities over the last axis, which need not sum to 1.
+
+    Raises:
+      ValueError: they are of no floating dtype or of another shape; one is negative or not finite.
+    """
+    given = as_numbers(name, target, shape)
+    look(name, given, is_mass, "finite probabilities >= 0")
+    return jnp.asarray(given)
+
+
+def as_numbers(name: str, target: Any, shape: tuple[int, ...]) -> Array:
+    """Any numbers of a floating dtype.
+
+    Raises:
+      ValueError: they are of another dtype or shape.
+    """
+    given = _as_given(target)
+    if not jnp.issubdtype(given.dtype, jnp.floating):
+        raise ValueError(f"{name}: expected floating targets, got {given.dtype}")
+    _check_shape(name, "floating targets", given, shape)
+    return jnp.asarray(given)
+
+
+def no_target(name: str, target: PyTree) -> None:
+    """Refuse what a loss without targets would not look at.
+
+    Raises:
+      ValueError: the target has a leaf.
+    """
+    if jax.tree.leaves(target):
+        raise ValueError(
+            f"{name}: expected no target, since all is in the prediction, got "
+            f"{jax.tree.map(jnp.shape, target)}; give () in its place"
+        )
+
+
+def is_label(labels: Any, classes: int, ignore: int | None = None) -> Any:
+    """Which labels are a class, or the one that is ignored."""
+    valid = (labels >= 0) & (labels < classes)
+    return valid if ignore is None else valid | (labels == ignore)
+
+
+def is_fraction(target: Any) -> Any:
+    """Which numbers are in [0, 1]."""
+    return (target >= 0) & (target <= 1)
+
+
+def is_mass(target: Any) -> Any:
+    """Which numbers are finite and not negative."""
+    return (target >= 0) & (target < np.inf)
+
+
+def poisoned(valid: Array, x: Array) -> Array:
+    """`x` with NaN where the target means nothing, instead of training on something else."""
+    return jnp.where(valid, x, jnp.nan)
+
+
+def look(name: str, values: Any, valid: Callable[[Any], Any], wanted: str) -> None:
+    """Refuse values that mean nothing, if they can be looked at.
+
+    Raises:
+      ValueError: naming what was wanted, the first value that is not, and where.
+    """
+    if not is_concrete(values):
+        return
+    with jax.ensure_compile_time_eval():  # the target may be a constant of a traced function
+        known = np.asarray(values)
+        bad = np.argwhere(~np.asarray(valid(known), bool))
+    if bad.size:
+        where = tuple(int(i) for i in bad[0])
+        raise ValueError(f"{name}: expected {wanted}, got {known[where]} at {where}")
+
+
+def _as_given(target: Any) -> Any:
+    """The array as it came, before jax makes its dtype narrower."""
+    return target if isinstance(target, jax.Array) else np.asarray(target)
+
+
+def _check_shape(name: str, what: str, given: Any, shape: tuple[int, ...]) -> None:
+    if given.shape != shape:
+        raise ValueError(f"{name}: expected {what} of shape {shape}, got {given.shape}")

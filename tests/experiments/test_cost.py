@@ -1,0 +1,39 @@
+"""The cost table compares like with like: both programs of a row have the same gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import cost
+from experiments.cost_rows import FAMILIES, ROWS
+
+
+def test_no_two_rows_have_one_name():
+    assert len(ROWS) == sum(map(len, FAMILIES.values()))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_plain_form_is_the_same_function(name):
+    """What autodiff is asked for is an oracle, not only an opponent: value and every gradient."""
+    problem = ROWS[name].problem("small", jnp.dtype("float32"), in_scan=False)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        hand, auto = (
+            jax.jit(run)(problem.moving, problem.fixed) for run in (problem.hand, problem.auto)
+        )
+    for got, expected in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True):
+        scale = max(np.abs(np.asarray(expected, np.float64)).max(initial=0), 1e-3)
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5 * scale)
+
+
+def test_a_row_is_measured(capsys):
+    cost.main(["--only", "relu", "--family", "activations", "--size", "small", "--seconds", "0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("relu") for line in lines)
+    assert any(line.startswith("geometric means") for line in lines)
+
+
+def test_what_no_row_is_called_is_an_error(capsys):
+    with pytest.raises(SystemExit):
+        cost.main(["--only", "perceptron"])
+    assert "no row begins with" in capsys.readouterr().err

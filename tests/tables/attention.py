@@ -1,0 +1,59 @@
+"""Attention, positions and transformer blocks."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fnn import layers
+from fnn.layer import PyTree
+
+from .rows import LayerRow
+
+
+def _drawn(*shapes: tuple[int, ...], mask: np.ndarray | None = None) -> Callable[..., PyTree]:
+    """Normal numbers of each shape, and a mask after them."""
+
+    def draw(rng: np.random.Generator) -> PyTree:
+        arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        return tuple(arrays if mask is None else [*arrays, mask])
+
+    return draw
+
+
+_NONE = np.array([0, 2], np.int32)  # the first example has no key at all
+_SOME = np.array([[[1, 0, 1], [0, 0, 0], [1, 1, 1]], [[0, 0, 1], [1, 1, 0], [0, 1, 0]]], bool)
+
+LAYERS = {
+    "attention of grouped queries": LayerRow(
+        layers.attention, _drawn((2, 2, 2, 2), (2, 3, 1, 2), (2, 3, 1, 3))
+    ),
+    "attention, causal, in blocks": LayerRow(
+        lambda: layers.attention(causal=True, scores_at_once=6, scale=0.5),
+        _drawn((2, 3, 1, 2), (2, 3, 1, 2), (2, 3, 1, 2)),
+    ),
+    "attention in blocks, lengths": LayerRow(
+        lambda: layers.attention(scores_at_once=4),
+        _drawn((2, 5, 1, 2), (2, 2, 1, 2), (2, 2, 1, 2), mask=_NONE),
+    ),
+    "attention of one example after the other, a mask": LayerRow(
+        lambda: layers.attention(scores_at_once=18),
+        _drawn((2, 3, 2, 2), (2, 3, 2, 2), (2, 3, 2, 2), mask=_SOME),
+    ),
+    "multi_head_attention": LayerRow(
+        lambda: layers.multi_head_attention(2, causal=True), (2, 3, 4)
+    ),
+    "multi_head_attention, rotary": LayerRow(
+        lambda: layers.multi_head_attention(
+            2, kv_heads=1, head_features=2, rotary_base=10.0, bias=False
+        ),
+        _drawn((2, 3, 4), mask=_NONE),
+    ),
+    "multi_head_attention of a memory": LayerRow(
+        lambda: layers.multi_head_attention(2, rotary_base=10.0, rotary_pairs="halves"),
+        _drawn((2, 3, 4), (2, 2, 3), mask=_NONE),
+    ),
+    "sinusoidal_positions": LayerRow(layers.sinusoidal_positions, (2, 3, 5)),
+    "learned_positions": LayerRow(lambda: layers.learned_positions(4), (2, 3, 2)),
+    "rotary": LayerRow(lambda: layers.rotary(base=10.0), (2, 3, 2, 4)),
+    "rotary, halves": LayerRow(lambda: layers.rotary(base=10.0, pairs="halves"), (2, 3, 2, 4)),
+}

@@ -1,0 +1,12 @@
+"""Linear maps and changes of shape."""
+
+from fnn import layers
+
+from .rows import LayerRow
+
+LAYERS = {
+    "linear": LayerRow(lambda: layers.linear(5), (4, 3)),
+    "linear of a sequence": LayerRow(lambda: layers.linear(5), (2, 4, 3)),
+    "linear without bias": LayerRow(lambda: layers.linear(5, bias=False), (4, 3)),
+    "flatten": LayerRow(layers.flatten, (2, 3, 4), takes_integers=True),
+}

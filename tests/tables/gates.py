@@ -1,0 +1,5 @@
+"""Gates: layers of several inputs, and choices among them."""
+
+from .rows import LayerRow
+
+LAYERS: dict[str, LayerRow] = {}

@@ -1,0 +1,85 @@
+"""Losses."""
+
+import numpy as np
+
+from fnn import losses
+from fnn.layer import PyTree
+
+from .rows import LossRow
+
+Generator = np.random.Generator
+
+
+def _labels(rng: Generator) -> np.ndarray:
+    return rng.integers(0, 4, 6, np.int32)
+
+
+def _distribution(rng: Generator) -> np.ndarray:
+    """Rows that are not normalized: the gradient must know their sum."""
+    return rng.uniform(0, 1, (6, 4)).astype(np.float32)
+
+
+def _probabilities(rng: Generator) -> np.ndarray:
+    """Far enough from 0 that a checker's step stays within (0, 1)."""
+    return rng.uniform(0.1, 0.9, (6, 4)).astype(np.float32)
+
+
+def _numbers(*shape: int):
+    return lambda rng: rng.normal(size=shape).astype(np.float32)
+
+
+def _fractions(rng: Generator) -> np.ndarray:
+    """Certain and uncertain ones."""
+    return rng.choice(np.asarray([0, 0.3, 1], np.float32), (6, 2))
+
+
+def _none(rng: Generator) -> PyTree:
+    del rng  # all is in the prediction
+    return ()
+
+
+LOSSES = {
+    "softmax_cross_entropy, labels": LossRow(losses.softmax_cross_entropy, (6, 4), _labels),
+    "softmax_cross_entropy, distribution": LossRow(
+        losses.softmax_cross_entropy, (6, 4), _distribution
+    ),
+    "softmax_cross_entropy of a sequence": LossRow(
+        losses.softmax_cross_entropy, (3, 2, 4), lambda rng: rng.integers(0, 4, (3, 2), np.int32)
+    ),
+    "softmax_cross_entropy, smoothed and weighted": LossRow(
+        lambda: losses.softmax_cross_entropy(smoothing=0.2, class_weights=(0.5, 2, 1, 3)),
+        (6, 4),
+        _labels,
+    ),
+    "softmax_cross_entropy, weighted, one ignored": LossRow(
+        lambda: losses.softmax_cross_entropy(class_weights=(0.5, 2, 1, 3), ignore=-1),
+        (6, 4),
+        lambda rng: np.asarray([2, -1, 0, 3, -1, 1], np.int32),
+    ),
+    "cross_entropy, labels": LossRow(losses.cross_entropy, _probabilities, _labels),
+    "cross_entropy, distribution": LossRow(losses.cross_entropy, _probabilities, _distribution),
+    "kl_divergence": LossRow(losses.kl_divergence, (6, 4), _distribution),
+    "binary_logistic": LossRow(
+        lambda: losses.binary_logistic(positive_weight=3.0), (6, 2), _fractions
+    ),
+    "binary_focal": LossRow(lambda: losses.binary_focal(alpha=0.25), (6, 2), _fractions),
+    "softmax_focal": LossRow(losses.softmax_focal, (6, 4), _labels),
+    **{
+        f"hinge, {form}{' squared' * squared}": LossRow(
+            lambda form=form, squared=squared: losses.hinge(form, squared=squared), (6, 4), _labels
+        )
+        for form in ("sum", "max")
+        for squared in (False, True)
+    },
+    **{
+        f"squared_error, {reduction}": LossRow(
+            lambda reduction=reduction: losses.squared_error(reduction),
+            (6, 2, 2),
+            _numbers(6, 2, 2),
+        )
+        for reduction in ("sum", "half", "mean")
+    },
+    "absolute_error": LossRow(lambda: losses.absolute_error("mean"), (6, 2, 2), _numbers(6, 2, 2)),
+    "huber": LossRow(lambda: losses.huber(0.7), (6, 2, 2), _numbers(6, 2, 2)),
+    "log_cosh": LossRow(losses.log_cosh, (6, 2, 2), _numbers(6, 2, 2)),
+}

@@ -1,0 +1,85 @@
+"""What a row of the tables says of one layer, loss or optimizer."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import jax
+import numpy as np
+
+from fnn.layer import Layer, PyTree
+from fnn.losses import Loss
+from fnn.optimizers import Optimizer
+
+Drawn = tuple[int, ...] | Callable[[np.random.Generator], PyTree]
+
+
+def draw(x: Drawn, rng: np.random.Generator) -> PyTree:
+    """Normal numbers of a shape, or what the row draws itself."""
+    return x(rng) if callable(x) else rng.normal(size=x).astype(np.float32)
+
+
+def floating(leaf: jax.Array | np.ndarray) -> bool:
+    """Whether a leaf has a direction; indices, lengths and masks have none."""
+    return bool(jax.numpy.issubdtype(leaf.dtype, np.floating))
+
+
+def public(room: ModuleType, kind: type) -> dict[str, Callable[..., object]]:
+    """The functions of a package that say that they return a `kind`: each must have a row."""
+    return {
+        name: function
+        for name, function in vars(room).items()
+        if inspect.isfunction(function)
+        and inspect.signature(function, eval_str=True).return_annotation is kind
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerRow:
+    """One layer as the properties see it."""
+
+    build: Callable[[], Layer]
+    # The shape of x, or what draws x where it is more than one array of normal numbers.
+    x: Drawn
+    # Batches that the layer refuses, with the reason in its docstring.
+    refuses_empty_batch: bool = False
+    # Whether integers go through; every other layer refuses what has no direction.
+    takes_integers: bool = False
+    # Whether every leaf of x has the batch for its first axis.
+    batched: bool = True
+    # The f32 bound of hand against autodiff, 1e-5 unless the row says why not.
+    f32_tolerance: float = 1e-5
+    # Hard inputs at which autodiff of the forward pass differs from the stated answer, and why.
+    hard: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def draw(self, rng: np.random.Generator) -> PyTree:
+        """An x of numpy arrays."""
+        return draw(self.x, rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossRow:
+    """One loss and a target of each kind that it takes."""
+
+    build: Callable[[], Loss]
+    # The shape of the prediction, or what draws it where it is not an array of normal numbers.
+    prediction: Drawn
+    target: Callable[[np.random.Generator], PyTree]
+    # Batches that the loss refuses, with the reason in its docstring.
+    refuses_empty_batch: bool = False
+    # Hard predictions at which autodiff of the forward pass differs from the stated answer, and why.
+    hard: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def draw(self, rng: np.random.Generator) -> PyTree:
+        """A prediction of numpy arrays."""
+        return draw(self.prediction, rng)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerRow:
+    """One optimizer, with a rate that suits a parabola, and its hyperparameters."""
+
+    build: Callable[..., Optimizer]
+    rate: float
+    hyperparameters: tuple[str, ...]
