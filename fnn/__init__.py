@@ -9,13 +9,17 @@ from fnn import layers as layers
 from fnn import losses as losses
 from fnn import optimizers as optimizers
 from fnn.compose import chain as chain
+from fnn.compose import concatenate as concatenate
 from fnn.compose import frozen as frozen
 from fnn.compose import graph as graph
 from fnn.compose import mixed as mixed
+from fnn.compose import over_time as over_time
 from fnn.compose import parallel as parallel
 from fnn.compose import remat as remat
 from fnn.compose import repeat as repeat
 from fnn.compose import residual as residual
+from fnn.compose import shared as shared
+from fnn.compose import transposed as transposed
 from fnn.gradient import custom_vjp as custom_vjp
 from fnn.gradient import hvp as hvp
 from fnn.gradient import value_and_grad as value_and_grad

@@ -21,40 +21,73 @@ class Auxiliary(NamedTuple):
 Differentiated = Callable[..., tuple[tuple[Array, Auxiliary], PyTree]]
 
 
+def mean_over_examples(values: Array, weights: Array | None = None) -> tuple[Array, Array]:
+    """The mean of a batch's values, and its derivative with respect to each of them.
+
+    Forward: ``L = Σ w_n l_n / Σ w_n``, without weights ``Σ l_n / N``. Backward: ``dl_n = w_n / Σ w_n``,
+    without weights ``1 / N``. Weights are not negative, of the values' shape, and of any dtype: a mask
+    of booleans is weights of 0 and 1. A value whose weight is 0 does not count even if it is not finite.
+    If no weight is above 0, the mean of nothing is NaN, and a train step is not made.
+
+    Raises:
+      ValueError: there are no values, or the weights have another shape.
+    """
+    if values.size == 0:
+        raise ValueError(f"expected at least one example, got losses of shape {values.shape}")
+    if weights is None:
+        return values.mean(), jnp.full(values.shape, 1 / values.size, values.dtype)
+    weights = jnp.asarray(weights)
+    if weights.shape != values.shape:
+        raise ValueError(
+            f"expected weights of the losses' shape {values.shape}, got shape {weights.shape}"
+        )
+    shares = weights.astype(values.dtype) / weights.astype(values.dtype).sum()
+    counted = jnp.where(weights.astype(bool), values, jnp.zeros_like(values))
+    return (shares * counted).sum(), shares
+
+
 def mean_loss(net: Layer, loss: Loss) -> Callable[..., tuple[Array, Auxiliary]]:
-    """``f(params, state, x, target, key=None) -> (mean loss, auxiliary)``: the training pass alone."""
+    """``f(params, state, x, target, key=None, weights=None) -> (mean, auxiliary)``: forward alone."""
 
     def function(
-        params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key = None
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Key = None,
+        weights: Array | None = None,
     ) -> tuple[Array, Auxiliary]:
         prediction, state, _ = net.forward(params, state, x, key)
         losses, _ = loss.forward(prediction, target)
-        return losses.mean(), Auxiliary(state, prediction, losses)
+        return mean_over_examples(losses, weights)[0], Auxiliary(state, prediction, losses)
 
     return function
 
 
 def value_and_grad(net: Layer, loss: Loss) -> Differentiated:
-    """``f(params, state, x, target, key=None) -> ((mean loss, auxiliary), dparams)``, without autodiff.
+    """``f(params, state, x, target, key=None, weights=None) -> ((mean, auxiliary), dparams)``, by hand.
 
-    With losses l_1 … l_N: ``L = Σ l_n / N``, whose backward is ``dl_n = 1 / N``; the rest is the loss's
-    backward and the network's. It is plain jax, so it can be differentiated itself (see `hvp`).
+    The mean loss is `mean_over_examples`, whose backward is one line; the rest is the loss's backward
+    and the network's. It is plain jax, so it can be differentiated itself (see `hvp`).
 
     Raises:
-      ValueError: the batch is empty.
+      ValueError: the batch is empty, or the weights are not of the losses' shape.
     """
 
     def function(
-        params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key = None
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Key = None,
+        weights: Array | None = None,
     ) -> tuple[tuple[Array, Auxiliary], PyTree]:
         prediction, state, cache = net.forward(params, state, x, key)
         losses, loss_cache = loss.forward(prediction, target)
-        if losses.size == 0:
-            raise ValueError(f"expected at least one example, got losses of shape {losses.shape}")
-        dlosses = jnp.full(losses.shape, 1 / losses.size, losses.dtype)
+        mean, dlosses = mean_over_examples(losses, weights)
         dprediction = loss.backward(loss_cache, dlosses)
         dparams, _ = net.backward(params, cache, dprediction)
-        return (losses.mean(), Auxiliary(state, prediction, losses)), dparams
+        return (mean, Auxiliary(state, prediction, losses)), dparams
 
     return function
 
@@ -65,17 +98,27 @@ def auto_value_and_grad(net: Layer, loss: Loss) -> Differentiated:
 
 
 def hvp(net: Layer, loss: Loss) -> Callable[..., PyTree]:
-    """``f(params, state, x, target, tangent, key=None) -> H tangent``, H the Hessian of the mean loss.
+    """``f(params, state, x, target, tangent, key=None, weights=None) -> H tangent``, H the Hessian.
 
-    Forward mode over the hand-written gradient: ``H v = d/dε ∇L(params + ε v)`` at ε = 0, for about twice
-    the cost of the gradient and no more memory than it. Source: Pearlmutter (1994).
+    Of the mean loss. Forward mode over the hand-written gradient: ``H v = d/dε ∇L(params + ε v)`` at
+    ε = 0, for about twice the cost of the gradient and no more memory than it. Source: Pearlmutter
+    (1994).
     """
     gradient = value_and_grad(net, loss)
 
     def function(
-        params: PyTree, state: PyTree, x: PyTree, target: Array, tangent: PyTree, key: Key = None
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        tangent: PyTree,
+        key: Key = None,
+        weights: Array | None = None,
     ) -> PyTree:
-        return jax.jvp(lambda p: gradient(p, state, x, target, key)[1], (params,), (tangent,))[1]
+        def gradients(params: PyTree) -> PyTree:
+            return gradient(params, state, x, target, key, weights)[1]
+
+        return jax.jvp(gradients, (params,), (tangent,))[1]
 
     return function
 

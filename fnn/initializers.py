@@ -87,6 +87,29 @@ def he_normal(
     return random.normal(_drawing(key), shape, dtype, math.sqrt(2 / max(fan_in, 1)))
 
 
+def orthogonal(
+    key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
+) -> jax.Array:
+    """A random orthogonal matrix: it keeps the length of what it maps, however often (Saxe, 2014).
+
+    The axes before the last are taken as one; of a matrix that is not square, the shorter rows or
+    columns are orthonormal. Drawn uniformly: the Q of a normal matrix, with the signs of R's diagonal.
+
+    Raises:
+      ValueError: the shape has fewer than two axes, or there is no key.
+    """
+    del groups  # each group's kernel is a part of one orthogonal matrix
+    fans(shape)
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    wide = jnp.promote_types(dtype, jnp.float32)
+    drawn = random.normal(_drawing(key), (max(rows, columns), min(rows, columns)), wide)
+    # On the host if that can be: a decomposition of every new shape would be a compilation each.
+    numpy: Any = jnp if isinstance(drawn, jax.core.Tracer) else np
+    q, r = numpy.linalg.qr(numpy.asarray(drawn))
+    q = numpy.where(numpy.diagonal(r)[None] < 0, -q, q)
+    return jnp.asarray((q if rows >= columns else q.T).reshape(shape), dtype)
+
+
 def _drawing(key: jax.Array | None) -> jax.Array:
     """The key, if there is one.
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from fnn.compose.watch import Around, Kept, Looped, Told
+from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Key, Layer, PyTree, map_layers
 from fnn.losses.loss import Loss
 
@@ -52,7 +53,14 @@ def tapped(net: Layer) -> Layer:
 
 
 def passages(
-    net: Layer, loss: Loss, params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key = None
+    net: Layer,
+    loss: Loss,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    target: PyTree,
+    key: Key = None,
+    weights: Array | None = None,
 ) -> dict[str, Passage]:
     """What each leaf layer saw in a step on the mean loss of this batch: path -> `Passage`, in order.
 
@@ -61,15 +69,15 @@ def passages(
     watched = tapped(net)
 
     def run(
-        params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key
+        params: PyTree, state: PyTree, x: PyTree, target: PyTree, key: Key, weights: Array | None
     ) -> tuple[PyTree, PyTree]:
         prediction, _, cache = watched.forward(params, state, x, key)
         losses, loss_cache = loss.forward(prediction, target)
-        dlosses = jax.numpy.full(losses.shape, 1 / losses.size, losses.dtype)
+        _, dlosses = mean_over_examples(losses, weights)
         told, _ = watched.backward(params, cache, loss.backward(loss_cache, dlosses))
         return cache, told
 
-    cache, told = jax.jit(run)(params, state, x, target, key)
+    cache, told = jax.jit(run)(params, state, x, target, key, weights)
     return dict(_walk(net, "", cache, told))
 
 

@@ -50,6 +50,11 @@ def _instance_norm(params: Any, x: jax.Array) -> jax.Array:
     return _affine(params, _normalized(x, (1, 2)))
 
 
+def _weight_norm(params: Any, x: jax.Array) -> jax.Array:
+    norm = jnp.sqrt((params.direction**2).sum(0, keepdims=True))
+    return x @ (params.gain * params.direction / norm) + params.layer.b.reshape(1, -1)
+
+
 ROWS = {
     "batch_norm dense": CostRow(layers.batch_norm(), (128, 512), (32, 16), _batch_norm),
     "batch_norm images": CostRow(layers.batch_norm(), (32, 28, 28, 32), (2, 8, 8, 8), _batch_norm),
@@ -72,5 +77,11 @@ ROWS = {
     "group_norm 8": CostRow(layers.group_norm(8), (32, 28, 28, 32), (2, 8, 8, 16), _group_norm),
     "instance_norm": CostRow(
         layers.instance_norm(), (32, 28, 28, 32), (2, 8, 8, 16), _instance_norm
+    ),
+    "weight_norm of linear": CostRow(
+        layers.weight_norm(layers.linear(512)), (128, 784), (8, 16), _weight_norm
+    ),
+    "spectral_norm of linear": CostRow(
+        layers.spectral_norm(layers.linear(512)), (128, 784), (8, 16)
     ),
 }

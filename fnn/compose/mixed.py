@@ -1,4 +1,4 @@
-"""Computing in a narrower dtype than that of the parameters.
+"""Computing in another dtype than that of the parameters.
 
 y = f(narrow θ, narrow x)        dθ = wide(df/dθᵀ narrow dy)        dx = wide(df/dxᵀ narrow dy)
 """
@@ -42,11 +42,14 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
         raise TypeError(f"mixed: expected a floating dtype to compute in, got {dtype}")
 
     def narrow(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf.astype(dtype) if _floating(leaf) else leaf, tree)
+        to = jax.dtypes.canonicalize_dtype(dtype)  # float64 is float32 where jax has no float64
+        return jax.tree.map(lambda leaf: leaf.astype(to) if _floating(leaf) else leaf, tree)
 
     def wide(y: PyTree, x: PyTree) -> PyTree:
-        to = next((leaf.dtype for leaf in jax.tree.leaves(x) if _floating(leaf)), dtype)
-        return jax.tree.map(lambda leaf: leaf.astype(to) if _floating(leaf) else leaf, y)
+        to = next((leaf.dtype for leaf in jax.tree.leaves(x) if _floating(leaf)), None)
+        return jax.tree.map(
+            lambda leaf: leaf.astype(to) if to is not None and _floating(leaf) else leaf, y
+        )
 
     def forward(
         params: PyTree, state: PyTree, x: PyTree, key: Key

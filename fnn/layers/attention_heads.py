@@ -21,14 +21,16 @@ from fnn.random import child_key
 
 
 class MultiHeadAttentionParams(NamedTuple):
-    """Four linear maps: H heads of queries and K of keys, of d features each; inputs D and E wide."""
+    """Four linear maps: H heads of queries and K of keys, of d features each; inputs D and E wide.
+
+    The key has no bias: it would add one number to all scores of a query, which cancels.
+    """
 
     w_query: Array  # (D, H · d)
     w_key: Array  # (E, K · d)
     w_value: Array  # (E, K · d)
     w_out: Array  # (H · d, D)
     b_query: Array | None  # (H · d,), None without biases
-    b_key: Array | None  # (K · d,)
     b_value: Array | None  # (K · d,)
     b_out: Array | None  # (D,)
 
@@ -58,7 +60,7 @@ def multi_head_attention(
 
     Forward, with m = x, or the memory if there is one:
 
-        q = x w_query + b_query      k = m w_key + b_key      v = m w_value + b_value
+        q = x w_query + b_query      k = m w_key      v = m w_value + b_value
         o = attention(q, k, v), head by head      y = o w_out + b_out
 
     and with `rotary_base`, q and k are turned by their times in between (see `rotary`). Backward, with
@@ -68,7 +70,7 @@ def multi_head_attention(
         dx = dq w_queryᵀ      dm = dk w_keyᵀ + dv w_valueᵀ, added to dx if m is x
         dw_query = Σ_n x_n dq_nᵀ      db_query = Σ_n dq_n, and so for the key and the value from m
 
-    Without rotation b_key changes no output, so that db_key is 0 but for rounding.
+    The key has no bias, as it would add one number to all scores of a query, which cancels.
 
     Shapes: x is an array (N, T, D), or a tuple: (x, mask), (x, memory), (x, memory, mask), with a memory
     (N, S, E) of floats and a mask of integers or booleans as in `attention`, whose gradient is None.
@@ -83,7 +85,7 @@ def multi_head_attention(
       causal: whether time t sees the times s <= t alone.
       rotary_base: of rotary positions; None for none.
       rotary_pairs: which features they turn together.
-      bias: whether the four maps have one.
+      bias: whether the maps but the key's have one.
       kernel_init: of the four matrices.
       bias_init: of the biases.
       scores_at_once: see `attention`.
@@ -131,6 +133,7 @@ def multi_head_attention(
         biases = [
             bias_init(child_key(key, f"b_{n}"), s[1:], dtype) if bias else None
             for n, s in shapes.items()
+            if n != "key"
         ]
         return MultiHeadAttentionParams(*kernels, *biases)
 
@@ -145,7 +148,7 @@ def multi_head_attention(
         if mask is not None:
             sizes = (x.shape[0], heads, x.shape[1], looked_at.shape[1])
             check_mask("multi_head_attention", mask, *sizes)
-        w, b = params[:3], params[4:7]
+        w, b = params[:3], (params.b_query, None, params.b_value)
         if memory is None:
             q, k, v = _mapped(x, w, b, dtype)
         else:
@@ -154,7 +157,7 @@ def multi_head_attention(
         if rotary_base is not None:
             q, k = (rotate(a, rotary_base, rotary_pairs) for a in (q, k))
         o, normalizer = attend(q, k, v, mask, causal, None, scores_at_once)
-        (y,) = _mapped(_flat(o), params[3:4], params[7:], dtype)
+        (y,) = _mapped(_flat(o), params[3:4], params[6:], dtype)
         cache = AttentionCache(q, k, v, mask, o, normalizer)
         return y.astype(x.dtype), MultiHeadAttentionCache(x, memory, cache)
 
@@ -163,13 +166,13 @@ def multi_head_attention(
     ) -> tuple[MultiHeadAttentionParams, PyTree]:
         x, memory, attended = cache
         o = attended.o
-        do, dw_out, db_out = _mapped_back(_flat(o), params[3:4], params[7:], [dy.astype(o.dtype)])
+        do, dw_out, db_out = _mapped_back(_flat(o), params[3:4], params[6:], [dy.astype(o.dtype)])
         do = do.reshape(o.shape)
         dq, dk, dv = attend_backward(attended, do, causal, None, scores_at_once)
         if rotary_base is not None:
             dq, dk = (rotate(a, rotary_base, rotary_pairs, back=True) for a in (dq, dk))
         dq, dk, dv = (_flat(a) for a in (dq, dk, dv))
-        w, b = params[:3], params[4:7]
+        w, b = params[:3], (params.b_query, None, params.b_value)
         if memory is None:
             dx, dw, db = _mapped_back(x, w, b, [dq, dk, dv])
             dxs = [dx]
@@ -179,7 +182,7 @@ def multi_head_attention(
             dxs, dw, db = [dx, dmemory], dw_query + dw_memory, db_query + db_memory
         if attended.mask is not None:
             dxs.append(None)
-        dparams = MultiHeadAttentionParams(*dw, *dw_out, *db, *db_out)
+        dparams = MultiHeadAttentionParams(*dw, *dw_out, db[0], db[2], *db_out)
         return dparams, tuple(dxs) if len(dxs) > 1 else dxs[0]
 
     return pure(f"multi_head_attention({heads})", forward, backward, init)
@@ -187,11 +190,11 @@ def multi_head_attention(
 
 def _mapped(x: Array, w: Sequence[Array], b: Sequence[Array | None], dtype: Any) -> list[Array]:
     """x w + b for several w at once: one product with all of them side by side."""
-    y = x.astype(dtype) @ _side_by_side(w, dtype)
-    given = [a for a in b if a is not None]
-    if given:
-        y = y + jnp.broadcast_to(_side_by_side(given, dtype), y.shape)
-    return _cut(y, w)
+    ys = _cut(x.astype(dtype) @ _side_by_side(w, dtype), w)
+    return [
+        y if a is None else y + jnp.broadcast_to(a.astype(dtype), y.shape)
+        for y, a in zip(ys, b, strict=True)
+    ]
 
 
 def _mapped_back(
@@ -202,11 +205,14 @@ def _mapped_back(
     dx = (dy @ _side_by_side(w, dy.dtype).T).astype(x.dtype)
     rows = dy.reshape(-1, dy.shape[-1])
     dw = _cut(x.astype(dy.dtype).reshape(-1, x.shape[-1]).T @ rows, w)
-    dw = [d.astype(a.dtype) for d, a in zip(dw, w, strict=True)]
-    if b[0] is None:
-        return dx, dw, list(b)
-    db = _cut(rows.sum(axis=0), w)
-    return dx, dw, [d.astype(a.dtype) for d, a in zip(db, b, strict=True) if a is not None]
+    return (
+        dx,
+        [d.astype(a.dtype) for d, a in zip(dw, w, strict=True)],
+        [
+            None if a is None else d.sum(axis=0).astype(a.dtype)
+            for d, a in zip(_cut(rows, w), b, strict=True)
+        ],
+    )
 
 
 def _side_by_side(arrays: Sequence[Array], dtype: Any) -> Array:

@@ -1,13 +1,14 @@
-"""Two-dimensional convolution, with its gradients by hand.
+"""Convolution of images with one, two or three axes, with its gradients by hand.
 
-This file is the layer. The three maps that it is made of are in `convolution_forms`, where each shape
-has the form that was measured to be the fastest.
+This file is the layer, dense or in groups; `convolution_depthwise` and `convolution_transposed` have its
+relatives. The three maps that they are made of are in `convolution_forms`, where each shape has the form
+that was measured to be the fastest.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from fnn.dtypes import accumulation_dtype, check_inexact, computing_dtype, parameter_dtype
 from fnn.initializers import Initializer, he_normal, zeros
@@ -15,13 +16,11 @@ from fnn.layer import Array, Key, Layer, pure
 from fnn.layers.convolution_forms import convolve, input_gradient, kernel_gradient
 from fnn.layers.windows import (
     PaddingSetting,
-    Pair,
-    Windows,
-    axis_padding,
-    checked_padding,
-    output_size,
-    pair,
-    windows_on,
+    WindowSettings,
+    check_images,
+    on_axes,
+    window_settings,
+    windows_of,
 )
 from fnn.random import child_key
 
@@ -41,17 +40,20 @@ class ConvolutionCache(NamedTuple):
 
 def convolution(
     features: int,
-    window: int | Pair,
+    window: int | Sequence[int],
     *,
-    stride: int | Pair = 1,
+    stride: int | Sequence[int] = 1,
     padding: PaddingSetting = "SAME",
-    dilation: int | Pair = 1,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: bool = True,
     kernel_init: Initializer = he_normal,
     bias_init: Initializer = zeros,
 ) -> Layer:
     """A window of weights laid over every place of an image, the same at each.
+
+    The image has one axis (a sequence), two or three (a volume): as many as x brings, if all settings are
+    ints, and as many as a setting has entries, if one has. The formulas are those of two.
 
     Forward, with stride s, dilation d, and p pixels of zeros put before the first row and column:
 
@@ -69,16 +71,17 @@ def convolution(
     sees its input block only; as many groups as channels is the depthwise convolution.
 
     Shapes: x (N, H, W, C), w (h, w, C / groups, F), b (F,), y (N, H', W', F) with H', W' as
-    `convolution_output_size` says. The parameters take the dtype of x; sums are taken in float32 at
+    `conv_output_size` says; (N, W, C) and (w, C / groups, F) for one axis, (N, D, H, W, C) and
+    (d, h, w, C / groups, F) for three. The parameters take the dtype of x; sums are taken in float32 at
     least. Cache: x. Source: LeCun et al. (1989); groups: Krizhevsky et al. (2012); dilation: Yu,
     Koltun (2016).
 
     Args:
       features: output channels, F.
-      window: (h, w), or one int for both.
-      stride: pixels from one place to the next, vertically and horizontally.
-      padding: "SAME" for ceil(H / stride) outputs, "VALID" for none, an int for all four sides, or
-        ((top, bottom), (left, right)).
+      window: one int for all axes, or one for each: (h, w).
+      stride: pixels from one place to the next, on each axis.
+      padding: "SAME" for ceil(H / stride) outputs, "VALID" for none, an int for all sides, or
+        (low, high) for each axis: ((top, bottom), (left, right)).
       dilation: pixels from one weight to the next.
       groups: blocks of channels.
       bias: whether b is added.
@@ -87,95 +90,101 @@ def convolution(
 
     Raises:
       TypeError: x is of integers.
-      ValueError: a setting is out of range; x is no batch of images, has channels that do not fall
-        into `groups`, or another number of them than the parameters; the window does not fit.
+      ValueError: a setting is out of range, or two are for different numbers of axes; x is no batch of
+        images, has channels that do not fall into `groups`, or another number of them or of axes than
+        the parameters; the window does not fit.
     """
     if features < 1 or groups < 1 or features % groups:
         raise ValueError(
             "convolution: expected at least one feature and one group, and features that are a "
             f"multiple of groups, got features={features} and groups={groups}"
         )
-    size = pair(window, "a window", "convolution")
-    strides = pair(stride, "a stride", "convolution")
-    dilations = pair(dilation, "a dilation", "convolution")
-    pads = checked_padding(padding, "convolution")
+    settings = window_settings("convolution", window, stride, padding, dilation)
 
-    def windows(x: Array) -> Windows:
-        return windows_on(x.shape[1:3], size, strides, pads, dilations, "convolution")
-
-    def init(key: Key, x: Array) -> ConvolutionParams:
-        if x.ndim != 4:
-            raise ValueError(f"convolution: expected x of shape (N, H, W, C), got {x.shape}")
-        channels = x.shape[-1]
-        if channels < 1 or channels % groups:
+    def kernel(channels: int) -> tuple[int, int]:
+        if channels % groups:
             raise ValueError(
                 f"convolution: expected a number of channels that is a multiple of groups={groups}, "
-                f"got {channels} channels in x of shape {x.shape}"
+                f"got {channels} channels"
             )
-        windows(x)  # whether one fits
-        dtype = parameter_dtype(x)
-        w = kernel_init(
-            child_key(key, "w"), (*size, channels // groups, features), dtype, groups=groups
-        )
-        b = bias_init(child_key(key, "b"), (features,), dtype) if bias else None
+        return channels // groups, features
+
+    title = f"convolution({features}, {written(settings)})"
+    return grouped(title, settings, kernel, lambda w: groups, bias, kernel_init, bias_init)
+
+
+def grouped(
+    title: str,
+    settings: WindowSettings,
+    kernel: Callable[[int], tuple[int, int]],
+    groups_of: Callable[[Array], int],
+    bias: bool,
+    kernel_init: Initializer,
+    bias_init: Initializer,
+) -> Layer:
+    """The layer of `convolution` and `depthwise_convolution`.
+
+    Args:
+      title: the layer's name.
+      settings: of its windows.
+      kernel: the last two axes of w for a number of channels.
+      groups_of: the number of groups for a w.
+      bias: whether b is added.
+      kernel_init: draws w.
+      bias_init: draws b.
+    """
+
+    def init(key: Key, x: Array) -> ConvolutionParams:
+        check_images(x, settings, None, None)
+        dtype, channels, rank = parameter_dtype(x), x.shape[-1], x.ndim - 2
+        windows_of(settings, x.shape[1:-1])  # whether one fits
+        inputs, outputs = kernel(channels)
+        shape = (*on_axes(settings.window, rank), inputs, outputs)
+        w = kernel_init(child_key(key, "w"), shape, dtype, groups=channels // inputs)
+        b = bias_init(child_key(key, "b"), (outputs,), dtype) if bias else None
         return ConvolutionParams(w, b)
 
     def forward(params: ConvolutionParams, x: Array) -> tuple[Array, ConvolutionCache]:
-        channels = params.w.shape[2] * groups
-        if x.ndim != 4 or x.shape[-1] != channels:
-            raise ValueError(
-                f"convolution: expected x of shape (N, H, W, {channels}), got {x.shape}"
-            )
+        w, b = params
+        groups = groups_of(w)
+        check_images(x, settings, w.shape[-2] * groups, w.ndim - 2)
         check_inexact(x)
-        dtype = computing_dtype(x, *params)
-        y = convolve(x.astype(dtype), params.w.astype(dtype), windows(x), groups)
-        if params.b is not None:
-            y = y + jnp.broadcast_to(params.b.astype(dtype), y.shape)
-        return y.astype(x.dtype), ConvolutionCache(x)
+        dtype = computing_dtype(x, w, b)
+        windows = windows_of(settings, x.shape[1:-1])
+        y = convolve(x.astype(dtype), w.astype(dtype), windows, groups)
+        return with_bias(y, b).astype(x.dtype), ConvolutionCache(x)
 
     def backward(
         params: ConvolutionParams, cache: ConvolutionCache, dy: Array
     ) -> tuple[ConvolutionParams, Array]:
         x, (w, b) = cache.x, params
+        groups, windows = groups_of(w), windows_of(settings, x.shape[1:-1])
         dtype = computing_dtype(x, w, b)
         dy = dy.astype(dtype)
-        dx = input_gradient(dy, w.astype(dtype), windows(x), groups)
-        dw = kernel_gradient(x.astype(dtype), dy, windows(x), groups)
-        # A plain sum: the product with a row of ones takes 1.0 to 1.8 times as long here.
-        wide = accumulation_dtype(dtype)
-        db = None if b is None else dy.sum(axis=(0, 1, 2), dtype=wide).astype(b.dtype)
-        return ConvolutionParams(dw.astype(w.dtype), db), dx.astype(x.dtype)
+        dx = input_gradient(dy, w.astype(dtype), windows, groups)
+        dw = kernel_gradient(x.astype(dtype), dy, windows, groups)
+        return ConvolutionParams(dw.astype(w.dtype), bias_gradient(dy, b)), dx.astype(x.dtype)
 
-    return pure(f"convolution({features}, {size[0]}x{size[1]})", forward, backward, init)
+    return pure(title, forward, backward, init)
 
 
-def convolution_output_size(
-    size: int,
-    window: int,
-    stride: int = 1,
-    padding: str | int | Pair = 0,
-    dilation: int = 1,
-) -> int:
-    """How many places a window has on one axis: ``(size + pads - reach) // stride + 1``.
+def with_bias(y: Array, b: Array | None) -> Array:
+    """``y + b``, of y's dtype."""
+    return y if b is None else y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
 
-    The reach of a window is ``(window - 1) · dilation + 1``. Where the stride does not divide, the
-    division is rounded down: the pixels after the last whole window are not read.
 
-    Args:
-      size: pixels on the axis.
-      window: weights on the axis.
-      stride: pixels from one place to the next.
-      padding: "SAME", "VALID", the zeros on either side, or (low, high).
-      dilation: pixels from one weight to the next.
+def bias_gradient(dy: Array, b: Array | None) -> Array | None:
+    """``Σ dy`` over everything but the channels.
 
-    Raises:
-      ValueError: a setting is out of range, or the window does not fit.
+    A plain sum: the product with a row of ones takes 1.0 to 1.8 times as long here.
     """
-    name = "convolution_output_size"
-    window, stride = pair((window, stride), "a window and a stride", name)
-    dilation, _ = pair(dilation, "a dilation", name)
-    one_axis = isinstance(padding, str) or np.ndim(padding) == 0
-    checked = checked_padding(padding if one_axis else (padding, padding), name)
-    of_axis = checked if isinstance(checked, str) else checked[0]
-    pads = axis_padding(size, window, stride, of_axis, dilation)
-    return output_size(size, window, stride, pads, dilation, name)
+    if b is None:
+        return None
+    wide = accumulation_dtype(dy.dtype)
+    return dy.sum(axis=range(dy.ndim - 1), dtype=wide).astype(b.dtype)
+
+
+def written(settings: WindowSettings) -> str:
+    """A window as layers are named after it: ``3``, for any number of axes, or ``3x5``."""
+    window = settings.window
+    return str(window) if isinstance(window, int) else "x".join(map(str, window))

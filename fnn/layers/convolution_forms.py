@@ -1,8 +1,9 @@
 """The three linear maps of a convolution, in the form that was measured to be fastest for each shape.
 
 `convolve` (x, w -> y), `input_gradient` (dy, w -> dx) and `kernel_gradient` (x, dy -> dw) are pure
-functions on images of one, two or three axes; the second and the third are the transposes of the first. The formula is one, the form
-depends on the shape, and on the platform that the program is compiled for:
+functions; the second and the third are the transposes of the first. Shapes are written for images of two
+axes; with one or three, H, W and h, w stand for these. The formula is one, the form depends on the
+shape, and on the platform that the program is compiled for:
 
     window and groups               CPU                                      elsewhere
     1×1, no padding, one group      matrix products                          the same
@@ -37,7 +38,7 @@ _form = functools.partial(jax.jit, static_argnames=("windows", "groups"))
 def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     """(N, H, W, C), (h, w, C / groups, F) -> (N, H', W', F): the forward pass without the bias."""
     if _pointwise(windows, groups):
-        y = _product(_rows(_strided(x, windows)), w[(0,) * len(windows.image)])
+        y = _product(_rows(_strided(x, windows)), _one_weight(w))
         return y.reshape(x.shape[0], *windows.output, w.shape[-1])
     if groups == 1:
         return plain.convolve(x, w, windows, groups)
@@ -50,7 +51,7 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
 def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     """(N, H', W', F), (h, w, C / groups, F) -> (N, H, W, C): the transpose of `convolve` in x."""
     if _pointwise(windows, groups):
-        dx = _product(_rows(dy), w[(0,) * len(windows.image)].T)
+        dx = _product(_rows(dy), _one_weight(w).T)
         return _unstrided(dx.reshape(*dy.shape[:-1], w.shape[-2]), windows)
     if groups == 1:
         form: cpu.Form = cpu.dense_input_gradient
@@ -101,6 +102,10 @@ def _product(a: Array, b: Array) -> Array:
 
 def _rows(x: Array) -> Array:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _one_weight(w: Array) -> Array:
+    return w.reshape(w.shape[-2:])
 
 
 def _strided(x: Array, windows: Windows) -> Array:

@@ -1,12 +1,12 @@
-"""The linear layer, y = x w + b."""
+"""The linear layer, y = x w + b, and a bias alone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from fnn.dtypes import check_inexact, computing_dtype, parameter_dtype
+from fnn.dtypes import accumulation_dtype, check_inexact, computing_dtype, parameter_dtype
 from fnn.initializers import Initializer, he_normal, zeros
-from fnn.layer import Array, Key, Layer, pure
+from fnn.layer import Array, Key, Layer, Static, pure
 from fnn.random import child_key
 
 
@@ -21,6 +21,18 @@ class LinearCache(NamedTuple):
     """What backward needs: the input, which the layer before usually holds anyway."""
 
     x: Array  # (…, D)
+
+
+class BiasParams(NamedTuple):
+    """What a bias learns."""
+
+    b: Array  # (C,)
+
+
+class BiasCache(NamedTuple):
+    """What dx is to look like; no array."""
+
+    dtype: Static[Any]  # of x
 
 
 def linear(
@@ -77,3 +89,38 @@ def linear(
         return LinearParams(dw.astype(w.dtype), db), dx.astype(x.dtype)
 
     return pure(f"linear({features})", forward, backward, init)
+
+
+def bias(*, bias_init: Initializer = zeros) -> Layer:
+    """A number added to each channel.
+
+    Forward: ``y = x + b``. Backward: ``dx = dy`` and ``db = Σ dy`` over all axes but the last. Shapes: x
+    (…, C), b (C,), y (…, C). The parameter takes the dtype of x; its gradient is summed in float32 at
+    least. Cache: x's dtype, no array. Source: Rumelhart, Hinton, Williams (1986).
+
+    Raises:
+      TypeError: x is of integers.
+      ValueError: x has no axis, or another width than the parameter was made for.
+    """
+
+    def init(key: Key, x: Array) -> BiasParams:
+        if x.ndim < 1:
+            raise ValueError(f"bias: expected x of shape (…, channels), got {x.shape}")
+        return BiasParams(bias_init(child_key(key, "b"), x.shape[-1:], parameter_dtype(x)))
+
+    def forward(params: BiasParams, x: Array) -> tuple[Array, BiasCache]:
+        channels = params.b.shape[0]
+        if x.ndim < 1 or x.shape[-1] != channels:
+            raise ValueError(f"bias: expected x of shape (…, {channels}), got {x.shape}")
+        check_inexact(x)
+        dtype = computing_dtype(x, params.b)
+        y = x.astype(dtype) + jnp.broadcast_to(params.b.astype(dtype), x.shape)
+        return y.astype(x.dtype), BiasCache(Static(x.dtype))
+
+    def backward(params: BiasParams, cache: BiasCache, dy: Array) -> tuple[BiasParams, Array]:
+        dx = dy.astype(cache.dtype.value)
+        wide = dy.astype(accumulation_dtype(computing_dtype(dx, params.b)))
+        db = wide.sum(axis=tuple(range(dy.ndim - 1)))
+        return BiasParams(db.astype(params.b.dtype)), dx
+
+    return pure("bias", forward, backward, init)

@@ -114,18 +114,18 @@ def pair(value: Any, what: str, layer: str) -> Pair:
     return ints[0], ints[1]
 
 
-def int_or_sizes(value: Any, what: str, layer: str) -> int | Sizes:
-    """An int for every axis, or a tuple of one for each: of Python's ints, each at least 1.
+def int_or_sizes(value: Any, what: str, layer: str, least: int = 1) -> int | Sizes:
+    """An int for every axis, or a tuple of one for each: of Python's ints, none below `least`.
 
     Raises:
-      ValueError: it is neither, or one of them is below 1.
+      ValueError: it is neither, or one of them is too small.
     """
     given = _listed(value)
     ints = tuple(_integer(v) for v in (given if isinstance(given, tuple) else (given,)))
-    if not 1 <= len(ints) <= MOST_AXES or not all(v >= 1 for v in ints):
+    if not 1 <= len(ints) <= MOST_AXES or not all(v >= least for v in ints):
         raise ValueError(
-            f"{layer}: expected {what} of one int, or one for each of at most {MOST_AXES} axes, each "
-            f"at least 1, got {value!r}"
+            f"{layer}: expected {what} of one int, or one for each of at most {MOST_AXES} axes, none "
+            f"below {least}, got {value!r}"
         )
     return ints if isinstance(given, tuple) else ints[0]
 

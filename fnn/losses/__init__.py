@@ -13,3 +13,7 @@ from fnn.losses.regression import absolute_error as absolute_error
 from fnn.losses.regression import huber as huber
 from fnn.losses.regression import log_cosh as log_cosh
 from fnn.losses.regression import squared_error as squared_error
+from fnn.losses.similarity import cosine_distance as cosine_distance
+from fnn.losses.similarity import nt_xent as nt_xent
+from fnn.losses.similarity import triplet as triplet
+from fnn.losses.vocabulary import linear_softmax_cross_entropy as linear_softmax_cross_entropy

@@ -59,7 +59,7 @@ def hinge(
         wide = scores.astype(accumulation_dtype(scores.dtype))
         classes = jax.lax.broadcasted_iota(target.dtype, scores.shape, scores.ndim - 1)
         label = classes == target[..., None]
-        own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
+        own = jnp.where(label, wide, 0).sum(axis=-1, keepdims=True)
         # A select, not a product: a NaN or ∞ stays what it is. m <= 0 is 0 with its derivative.
         m = jnp.where(label, 0, wide - own + margin)
         if form == "max":

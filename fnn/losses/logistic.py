@@ -137,7 +137,7 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
         wide = logits.astype(accumulation_dtype(logits.dtype))
         classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
         label = classes == target[..., None]
-        own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
+        own = jnp.where(label, wide, 0).sum(axis=-1, keepdims=True)
         return own, jnp.where(label, -jnp.inf, wide), label
 
     def forward(logits: PyTree, target: PyTree) -> tuple[Array, FocalCache]:
@@ -176,9 +176,9 @@ def focus_slope(z: Array, gamma: float) -> Array:
     """f′(z), its limits at ±∞ included."""
     if not gamma:
         return -jax.nn.sigmoid(-z)
-    finite = jnp.maximum(z, jnp.finfo(z.dtype).min)  # at -∞, σ · softplus is 0 · ∞
-    inner = gamma * jax.nn.sigmoid(finite) * jax.nn.softplus(-finite) + jax.nn.sigmoid(-finite)
-    return -jnp.exp(-gamma * jax.nn.softplus(z)) * inner
+    product = jax.nn.sigmoid(z) * jax.nn.softplus(-z)
+    product = jnp.where(z == -jnp.inf, 0, product)  # it is 0 · ∞ there
+    return -jnp.exp(-gamma * jax.nn.softplus(z)) * (gamma * product + jax.nn.sigmoid(-z))
 
 
 def _binary(name: str, reduction: str, value: Any, slope: Any) -> Loss:

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.losses.loss import is_concrete
 from fnn.train.epoch import example_count, take
 from fnn.train.once import jit_once
-from fnn.train.step import Batch, Metric
+from fnn.train.step import Batch, Metric, unpacked
 
 
 class Evaluation(NamedTuple):
@@ -28,6 +29,7 @@ def evaluate(
 ) -> Callable[[PyTree, PyTree, Batch], Evaluation]:
     """``evaluate(params, state, (x, target)) -> Evaluation``: `predict` on every example, once.
 
+    With examples ``(x, target, weights)`` the means are weighted, as in a train step.
     One scan over batches. The last batch is filled up by repeating the last example; what that adds is
     cut off before the means are taken, so any number of examples is counted exactly.
 
@@ -48,7 +50,7 @@ def evaluate(
         indices = jnp.minimum(jnp.arange(batches * size, dtype=jnp.int32), count - 1)
 
         def body(_: None, batch: Array) -> tuple[None, tuple[Array, dict[str, Array], PyTree]]:
-            x, target = take(examples, batch)
+            x, target, _weights = unpacked(take(examples, batch))
             prediction = net.predict(params, state, x)
             losses, _cache = loss.forward(prediction, target)
             values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
@@ -58,7 +60,9 @@ def evaluate(
         losses, values, prediction = jax.tree.map(
             lambda a: a.reshape(batches * size, *a.shape[2:])[:count], collected
         )
-        return Evaluation(losses.mean(), {name: v.mean() for name, v in values.items()}, prediction)
+        _, _, weights = unpacked(examples)
+        mean, *means = (mean_over_examples(v, weights)[0] for v in (losses, *values.values()))
+        return Evaluation(mean, dict(zip(values, means, strict=True)), prediction)
 
     run = jit_once("train.evaluate", function)
 
@@ -79,6 +83,8 @@ def check_targets(net: Layer, loss: Loss, params: PyTree, state: PyTree, example
     Raises:
       ValueError: the loss's own, which names the first example that it refuses.
     """
-    x, target = jax.tree.map(jnp.asarray, examples)  # within a trace it would lose its values
+    x, target, _ = unpacked(
+        jax.tree.map(jnp.asarray, examples)
+    )  # within a trace it would lose its values
     prediction = jax.eval_shape(net.predict, params, state, x)
     jax.eval_shape(lambda prediction: loss.forward(prediction, target)[0], prediction)

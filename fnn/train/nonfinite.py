@@ -10,7 +10,7 @@ from fnn.losses import Loss
 from fnn.optimizers import Optimizer, apply_updates
 from fnn.tap import passages
 from fnn.train.state import TrainState, step_key
-from fnn.train.step import Batch, Gradient, global_norm
+from fnn.train.step import Batch, Gradient, global_norm, unpacked
 from fnn.tree import paths
 
 
@@ -36,8 +36,8 @@ def explain(
     it, the network's next state, and what the optimizer makes of the gradient.
     """
     params, state, memory, *_ = train_state
-    x, target = batch
-    arguments = (params, state, x, target, step_key(train_state))
+    x, target, weights = unpacked(batch)
+    arguments = (params, state, x, target, step_key(train_state), weights)
     if found := first_nonfinite(net, loss, *arguments):
         return found
     (_, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
@@ -66,18 +66,33 @@ def explain(
 
 
 def first_nonfinite(
-    net: Layer, loss: Loss, params: PyTree, state: PyTree, x: PyTree, target: Array, key: Key
+    net: Layer,
+    loss: Loss,
+    params: PyTree,
+    state: PyTree,
+    x: PyTree,
+    target: PyTree,
+    key: Key,
+    weights: Array | None = None,
 ) -> str | None:
     """A sentence that names the first thing in a training pass that is not finite; None if all is.
 
     In the order of computation: the data, the parameters, each layer's output, the loss, and then
     backwards each layer's gradients. Where the loss refuses the targets, its reason is added.
     """
-    given = (("the input x", x), ("the target", target), ("the parameters", params))
-    for what, tree in (*given, ("the network's state", state)):
+    given = {
+        "the input x": x,
+        "the target": target,
+        "the weights": weights,
+        "the parameters": params,
+        "the network's state": state,
+    }
+    for what, tree in given.items():
         if place := _nonfinite(tree):
             return f"First not finite: {what}{place}."
-    seen = passages(net, loss, params, state, x, target, key)
+    if weights is not None and not jnp.any(weights):
+        return "First not finite: the mean loss, as the weights of all examples are 0."
+    seen = passages(net, loss, params, state, x, target, key, weights)
     for path, passage in seen.items():
         if place := _nonfinite(passage.y):
             return f"First not finite: the output of layer {_called(path, passage.layer)}{place}."
@@ -96,7 +111,7 @@ def first_nonfinite(
     return None
 
 
-def _refusal(loss: Loss, prediction: PyTree, target: Array) -> str:
+def _refusal(loss: Loss, prediction: PyTree, target: PyTree) -> str:
     """Why the loss refuses these targets, now that their values can be looked at."""
     try:
         loss.forward(prediction, target)

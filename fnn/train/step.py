@@ -8,7 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from fnn.dtypes import accumulation_dtype
-from fnn.gradient import Differentiated, auto_value_and_grad, value_and_grad
+from fnn.gradient import (
+    Differentiated,
+    auto_value_and_grad,
+    mean_over_examples,
+    value_and_grad,
+)
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Optimizer, apply_updates
@@ -17,7 +22,7 @@ from fnn.train.state import TrainState, step_key
 
 Gradient = Literal["hand", "auto", "both"]
 Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an example
-Batch = tuple[PyTree, Array]  # x, target
+Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
 
 
 class Info(NamedTuple):
@@ -39,6 +44,9 @@ def step(
     metrics: Mapping[str, Metric] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
     """``step(train_state, (x, target)) -> (train_state, info)``, compiled once.
+
+    With a batch ``(x, target, weights)`` it descends the weighted mean of the losses, and the metrics
+    are weighted alike: see `fnn.gradient.mean_over_examples`. A mask is weights of 0 and 1.
 
     The state that goes in is donated: its memory becomes that of the state that comes out. A step is
     not made, so that the state comes back as it was and `info.finite` is False, if anything of this is
@@ -77,8 +85,15 @@ def step_function(
     differentiate: Differentiated = by_autodiff if gradient == "auto" else by_hand
 
     def advance(train_state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
-        x, target = batch
-        arguments = (train_state.params, train_state.state, x, target, step_key(train_state))
+        x, target, weights = unpacked(batch)
+        arguments = (
+            train_state.params,
+            train_state.state,
+            x,
+            target,
+            step_key(train_state),
+            weights,
+        )
         (value, auxiliary), grads = differentiate(*arguments)
         distance = (
             gradient_distance(grads, by_autodiff(*arguments)[1]) if gradient == "both" else None
@@ -93,7 +108,10 @@ def step_function(
         finite = finite & all_finite((sample, auxiliary.state))
         info = Info(
             value,
-            {name: f(auxiliary.prediction, target).mean() for name, f in (metrics or {}).items()},
+            {
+                name: mean_over_examples(f(auxiliary.prediction, target), weights)[0]
+                for name, f in (metrics or {}).items()
+            },
             norm,
             distance,
             finite,
@@ -114,6 +132,20 @@ def step_function(
         return after, info
 
     return advance
+
+
+def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:
+    """The batch with its weights, or None where it has none.
+
+    Raises:
+      ValueError: it has neither two entries nor three.
+    """
+    if len(batch) not in (2, 3):
+        raise ValueError(
+            f"expected a batch (x, target) or (x, target, weights), got {len(batch)} entries"
+        )
+    x, target, *weights = batch
+    return x, target, weights[0] if weights else None
 
 
 def smallest(tree: PyTree) -> Array | None:

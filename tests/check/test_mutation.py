@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.mutation import SUBJECTS
-from fnn import compose, layers, losses
+from fnn import layers, losses
 from fnn.check.jaxprs import equations, evaluate, replace, trace
 from fnn.check.mutation import mutation_score, mutation_score_of_loss
 from fnn.check.mutation.operators import operators
@@ -164,14 +163,3 @@ def test_a_loss_and_a_layer_with_parameters():
         losses.softmax_cross_entropy(), A.astype(np.float32), np.array([0, 2, 1])
     ).raise_if_survivors()
     mutation_score(layers.linear(3), X).raise_if_survivors()
-
-
-def test_the_table_covers_every_public_function():
-    public = {
-        getattr(module, name)
-        for module in (layers, losses, compose)
-        for name in vars(module)
-        if not name.startswith("_") and callable(getattr(module, name))
-    } - {layers.convolution_output_size, losses.Loss}
-    covered = {function for subject in SUBJECTS.values() for function in subject.covers}
-    assert covered == public

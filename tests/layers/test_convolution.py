@@ -13,8 +13,6 @@ from fnn.layers import convolution_plain
 from fnn.layers.convolution import ConvolutionCache, ConvolutionParams
 from fnn.layers.windows import windows_on
 
-CANONICAL = ("NHWC", "HWIO", "NHWC")
-
 # name: (x shape, features, window, settings)
 CASES = {
     "3x3": ((5, 7, 6, 5), 6, 3, {}),
@@ -90,7 +88,7 @@ def reference(params, x, settings):
         both(settings.get("stride", 1)),
         lax_padding(settings),
         rhs_dilation=both(settings.get("dilation", 1)),
-        dimension_numbers=CANONICAL,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=settings.get("groups", 1),
         precision=jax.lax.Precision.HIGHEST,
     )

@@ -25,7 +25,7 @@ from fnn import layers
 )
 def test_output_size(size, window, stride, padding, dilation, outputs):
     assert (
-        layers.convolution_output_size(size, window, stride, padding, dilation=dilation) == outputs
+        layers.conv_output_size(size, window, stride, padding, dilation=dilation) == outputs
     )
 
 
@@ -35,15 +35,21 @@ def test_output_size(size, window, stride, padding, dilation, outputs):
         (lambda: layers.convolution(0, 3), "at least one feature"),
         (lambda: layers.convolution(6, 3, groups=4), "features=6 and groups=4"),
         (lambda: layers.convolution(6, 3, groups=0), "one group"),
-        (lambda: layers.convolution(6, 0), "a window of one or two ints, each at least 1, got 0"),
-        (lambda: layers.convolution(6, (3, 3, 3)), r"a window .* got \(3, 3, 3\)"),
+        (lambda: layers.convolution(6, 0), "a window of one int, or one for each .* none below 1, got 0"),
+        (lambda: layers.convolution(6, (3, 3, 3, 3)), r"a window .* got \(3, 3, 3, 3\)"),
         (lambda: layers.convolution(6, 3.0), r"a window .* got 3\.0"),
         (lambda: layers.convolution(6, True), "a window .* got True"),
-        (lambda: layers.convolution(6, np.ones(3, int)), r"a window .* got array\(\[1, 1, 1\]\)"),
-        (lambda: layers.convolution(6, 3, padding=np.zeros((1, 2), int)), "expected padding"),
+        (lambda: layers.convolution(6, np.ones((1, 3), int)), r"a window .* got array\(\[\[1, 1, 1\]\]\)"),
+        (lambda: layers.convolution(6, 3, padding=np.zeros((4, 2), int)), "expected padding"),
+        (lambda: layers.convolution(6, 3, padding=()), r"expected padding .* got \(\)"),
+        (lambda: layers.convolution(6, ()), r"a window .* got \(\)"),
+        (
+            lambda: layers.convolution(6, 3, stride=(1, 2), padding=((1, 1),)),
+            "for one number of axes, got a stride for 2, padding for 1; an int is for every axis",
+        ),
         (lambda: layers.convolution(6, 3, padding=0.5), r"expected padding .* got 0\.5"),
-        (lambda: layers.convolution(6, 3, stride=0), "a stride of one or two ints"),
-        (lambda: layers.convolution(6, 3, dilation=(1, 0)), "a dilation of one or two ints"),
+        (lambda: layers.convolution(6, 3, stride=0), "a stride of one int"),
+        (lambda: layers.convolution(6, 3, dilation=(1, 0)), "a dilation of one int"),
         (lambda: layers.convolution(6, 3, padding="same"), "expected padding .* got 'same'"),
         (lambda: layers.convolution(6, 3, padding=-1), "expected padding .* got -1"),
         (lambda: layers.convolution(6, 3, padding=(1, 1)), r"expected padding .* got \(1, 1\)"),
@@ -51,9 +57,9 @@ def test_output_size(size, window, stride, padding, dilation, outputs):
             lambda: layers.convolution(6, 3, padding=((1, 1), (0, -1))),
             r"none below 0, got \(\(1, 1\), \(0, -1\)\)",
         ),
-        (lambda: layers.convolution_output_size(4, 5), "at least 5 pixels .* got 4"),
-        (lambda: layers.convolution_output_size(4, 2, 0), "a window and a stride"),
-        (lambda: layers.convolution_output_size(4, 2, padding=(-1, 0)), "none below 0"),
+        (lambda: layers.conv_output_size(4, 5), "at least 5 pixels .* got 4"),
+        (lambda: layers.conv_output_size(4, 2, 0), "a window and a stride"),
+        (lambda: layers.conv_output_size(4, 2, padding=(-1, 0)), "none below 0"),
     ],
 )
 def test_bad_settings(build, message):
@@ -64,7 +70,11 @@ def test_bad_settings(build, message):
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [
-        (layers.convolution(4, 3), (5, 5, 3), r"\(N, H, W, C\), got \(5, 5, 3\)"),
+        (layers.convolution(4, 3), (5, 3), r"\(N, \*spatial, C\) with one to 3 spatial axes, got \(5, 3\)"),
+        (layers.convolution(4, 3), (2, 2, 2, 2, 2, 2), "one to 3 spatial axes, got"),
+        (layers.convolution(4, (3, 3)), (5, 5, 3), r"\(N, H, W, C\), got \(5, 5, 3\)"),
+        (layers.convolution(4, 3, stride=(2,)), (1, 5, 5, 3), r"\(N, W, C\), got \(1, 5, 5, 3\)"),
+        (layers.convolution(4, 3), (1, 5, 5, 0), r"got \(1, 5, 5, 0\)"),
         (layers.convolution(4, 3, groups=2), (1, 5, 5, 3), "multiple of groups=2, got 3 channels"),
         (
             layers.convolution(4, 3, padding="VALID"),
@@ -122,8 +132,8 @@ def test_numpys_integers_are_integers(integer):
     pool = layers.max_pool(integer(3), stride=integer(2), padding=integer(1))
     same = layers.max_pool(3, stride=2, padding=1)
     np.testing.assert_array_equal(pool.predict((), (), x), same.predict((), (), x))
-    assert layers.convolution_output_size(10, integer(3), 1, integer(1)) == 10
-    assert layers.convolution_output_size(10, 3, 1, pads[1], integer(2)) == 8
+    assert layers.conv_output_size(10, integer(3), 1, integer(1)) == 10
+    assert layers.conv_output_size(10, 3, 1, pads[1], integer(2)) == 8
 
 
 def test_groups_reach_the_initializer(key):

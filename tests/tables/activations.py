@@ -4,10 +4,37 @@ from fnn import layers
 
 from .rows import LayerRow
 
+SHAPE = (4, 3)
+
 LAYERS = {
-    "sigmoid": LayerRow(layers.sigmoid, (4, 3)),
-    "tanh": LayerRow(layers.tanh, (4, 3)),
-    "relu": LayerRow(layers.relu, (4, 3)),
-    "softmax": LayerRow(layers.softmax, (4, 3)),
-    "softmax over the first axis": LayerRow(lambda: layers.softmax(axis=0), (4, 3)),
+    "sigmoid": LayerRow(layers.sigmoid, SHAPE),
+    "tanh": LayerRow(layers.tanh, SHAPE),
+    "relu": LayerRow(layers.relu, SHAPE),
+    "relu6": LayerRow(layers.relu6, SHAPE),
+    "leaky_relu": LayerRow(lambda: layers.leaky_relu(0.1), SHAPE),
+    "prelu": LayerRow(layers.prelu, SHAPE),
+    "prelu, per channel": LayerRow(lambda: layers.prelu(per_channel=True), (2, 3, 3)),
+    "elu": LayerRow(lambda: layers.elu(0.7), SHAPE),
+    "selu": LayerRow(layers.selu, SHAPE),
+    "celu": LayerRow(lambda: layers.celu(0.7), SHAPE),
+    "softplus": LayerRow(layers.softplus, SHAPE),
+    "softsign": LayerRow(layers.softsign, SHAPE),
+    "gelu": LayerRow(layers.gelu, SHAPE),
+    "gelu, exact": LayerRow(lambda: layers.gelu(approximate=False), SHAPE),
+    "silu": LayerRow(layers.silu, SHAPE),
+    "mish": LayerRow(layers.mish, SHAPE),
+    "squareplus": LayerRow(layers.squareplus, SHAPE),
+    "hard_sigmoid": LayerRow(layers.hard_sigmoid, SHAPE),
+    "hard_tanh": LayerRow(layers.hard_tanh, SHAPE),
+    "hard_swish": LayerRow(layers.hard_swish, SHAPE),
+    "softmax": LayerRow(layers.softmax, SHAPE),
+    "softmax over the first axis": LayerRow(lambda: layers.softmax(axis=0), SHAPE),
+    "log_softmax": LayerRow(layers.log_softmax, SHAPE),
+    "hardmax": LayerRow(layers.hardmax, SHAPE),
+    "glu": LayerRow(layers.glu, (4, 6)),
+    "geglu": LayerRow(layers.geglu, (4, 6)),
+    "geglu, exact": LayerRow(lambda: layers.geglu(approximate=False), (4, 6)),
+    "swiglu": LayerRow(layers.swiglu, (2, 2, 6)),
+    "maxout": LayerRow(lambda: layers.maxout(3, 2), SHAPE),
+    "maxout of a sequence": LayerRow(lambda: layers.maxout(2, 3), (2, 2, 3)),
 }

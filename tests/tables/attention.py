@@ -24,8 +24,8 @@ _NONE = np.array([0, 2], np.int32)  # the first example has no key at all
 _SOME = np.array([[[1, 0, 1], [0, 0, 0], [1, 1, 1]], [[0, 0, 1], [1, 1, 0], [0, 1, 0]]], bool)
 
 LAYERS = {
-    "attention of grouped queries": LayerRow(
-        layers.attention, _drawn((2, 2, 2, 2), (2, 3, 1, 2), (2, 3, 1, 3))
+    "attention of grouped queries, a mask": LayerRow(
+        layers.attention, _drawn((2, 3, 2, 2), (2, 3, 1, 2), (2, 3, 1, 3), mask=_SOME)
     ),
     "attention, causal, in blocks": LayerRow(
         lambda: layers.attention(causal=True, scores_at_once=6, scale=0.5),
@@ -33,11 +33,7 @@ LAYERS = {
     ),
     "attention in blocks, lengths": LayerRow(
         lambda: layers.attention(scores_at_once=4),
-        _drawn((2, 5, 1, 2), (2, 2, 1, 2), (2, 2, 1, 2), mask=_NONE),
-    ),
-    "attention of one example after the other, a mask": LayerRow(
-        lambda: layers.attention(scores_at_once=18),
-        _drawn((2, 3, 2, 2), (2, 3, 2, 2), (2, 3, 2, 2), mask=_SOME),
+        _drawn((2, 4, 1, 2), (2, 2, 1, 2), (2, 2, 1, 2), mask=_NONE),
     ),
     "multi_head_attention": LayerRow(
         lambda: layers.multi_head_attention(2, causal=True), (2, 3, 4)

@@ -18,4 +18,31 @@ LAYERS = {
     ),
     "convolution, depthwise": LayerRow(lambda: layers.convolution(8, 3, groups=4), (2, 6, 5, 4)),
     "convolution, 1x1": LayerRow(lambda: layers.convolution(4, 1), (2, 6, 5, 3)),
+    "convolution of sequences": LayerRow(lambda: layers.convolution(3, 3), (2, 5, 5)),
+    "convolution of volumes, strided": LayerRow(
+        lambda: layers.convolution(2, 2, stride=(1, 2, 2), padding=((0, 1), (1, 0), (0, 0))),
+        (2, 2, 3, 2, 2),
+    ),
+    "transposed_convolution": LayerRow(
+        lambda: layers.transposed_convolution(3, 3, stride=2), (2, 3, 2, 3)
+    ),
+    "transposed_convolution, padded, grouped": LayerRow(
+        lambda: layers.transposed_convolution(
+            2,
+            (3, 2),
+            stride=(2, 3),
+            padding=((1, 0), (0, 1)),
+            output_padding=(1, 2),
+            dilation=(2, 1),
+            groups=2,
+            bias=False,
+        ),
+        (2, 3, 2, 4),
+    ),
+    "depthwise_convolution": LayerRow(
+        lambda: layers.depthwise_convolution((2, 3), multiplier=2), (2, 4, 3, 2)
+    ),
+    "separable_convolution": LayerRow(
+        lambda: layers.separable_convolution(3, 3, stride=2), (2, 4, 4, 2)
+    ),
 }

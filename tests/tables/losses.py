@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from fnn import losses
+from fnn import layers, losses
 from fnn.layer import PyTree
+from fnn.layers.projection import Projected
 
-from .rows import LossRow
+from .rows import LayerRow, LossRow
 
 Generator = np.random.Generator
 
@@ -66,7 +67,9 @@ LOSSES = {
     "softmax_focal": LossRow(losses.softmax_focal, (6, 4), _labels),
     **{
         f"hinge, {form}{' squared' * squared}": LossRow(
-            lambda form=form, squared=squared: losses.hinge(form, squared=squared), (6, 4), _labels
+            lambda form=form, squared=squared: losses.hinge(form, squared=squared),
+            lambda rng: 2.5 * _numbers(8, 4)(rng),  # some examples have no violation
+            lambda rng: rng.integers(0, 4, 8, np.int32),
         )
         for form in ("sum", "max")
         for squared in (False, True)
@@ -79,7 +82,25 @@ LOSSES = {
         )
         for reduction in ("sum", "half", "mean")
     },
+    "linear_softmax_cross_entropy": LossRow(
+        lambda: losses.linear_softmax_cross_entropy(chunk=2),
+        lambda rng: Projected(*(_numbers(*shape)(rng) for shape in ((6, 3), (3, 5), (5,)))),
+        lambda rng: rng.integers(0, 5, 6, np.int32),
+    ),
+    "cosine_distance": LossRow(losses.cosine_distance, (6, 3), _numbers(6, 3)),
+    **{
+        f"triplet, {distance}": LossRow(
+            lambda distance=distance: losses.triplet(0.5, distance=distance),
+            lambda rng: tuple(_numbers(6, 3)(rng) for _ in range(3)),
+            _none,
+        )
+        for distance in ("squared", "euclidean")
+    },
+    "nt_xent": LossRow(losses.nt_xent, lambda rng: (_numbers(4, 3)(rng), _numbers(4, 3)(rng)), _none),
     "absolute_error": LossRow(lambda: losses.absolute_error("mean"), (6, 2, 2), _numbers(6, 2, 2)),
     "huber": LossRow(lambda: losses.huber(0.7), (6, 2, 2), _numbers(6, 2, 2)),
     "log_cosh": LossRow(losses.log_cosh, (6, 2, 2), _numbers(6, 2, 2)),
 }
+
+# The head that a loss takes the product of.
+LAYERS = {"projection": LayerRow(lambda: layers.projection(5), (4, 3))}

@@ -17,9 +17,17 @@ LAYERS = {
         lambda: layers.layer_norm(scale=False), (2, 3, 4)
     ),
     "rms_norm": LayerRow(layers.rms_norm, (4, 5)),
-    "group_norm": LayerRow(lambda: layers.group_norm(2), (2, 3, 2, 4)),
+    "group_norm": LayerRow(lambda: layers.group_norm(2), (2, 3, 1, 4)),
     "group_norm of one position, bare": LayerRow(
-        lambda: layers.group_norm(2, scale=False, bias=False), (3, 6)
+        lambda: layers.group_norm(2, scale=False, bias=False), (2, 6)
     ),
     "instance_norm": LayerRow(layers.instance_norm, (2, 3, 2, 3)),
+    "weight_norm of linear": LayerRow(lambda: layers.weight_norm(layers.linear(4)), (4, 3)),
+    "weight_norm of convolution": LayerRow(
+        lambda: layers.weight_norm(layers.convolution(2, 2)), (2, 3, 3, 2)
+    ),
+    "spectral_norm of linear": LayerRow(lambda: layers.spectral_norm(layers.linear(4)), (4, 3)),
+    "spectral_norm of convolution": LayerRow(
+        lambda: layers.spectral_norm(layers.convolution(2, 2, bias=False)), (2, 3, 3, 2)
+    ),
 }

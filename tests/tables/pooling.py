@@ -12,4 +12,15 @@ LAYERS = {
     "max_pool, large": LayerRow(
         lambda: layers.max_pool(9, stride=(1, 2), padding="SAME"), (2, 9, 11, 2)
     ),
+    "average_pool": LayerRow(lambda: layers.average_pool(2), (2, 4, 5, 2)),
+    "average_pool, overlapping": LayerRow(
+        lambda: layers.average_pool(3, stride=2, padding=1), (2, 6, 5, 2)
+    ),
+    "average_pool, padding counted": LayerRow(
+        lambda: layers.average_pool(3, padding="SAME", count_include_pad=True), (2, 7, 2)
+    ),
+    "sum_pool of volumes": LayerRow(
+        lambda: layers.sum_pool((2, 1, 3), stride=(1, 2, 2)), (2, 3, 2, 5, 1)
+    ),
+    "global_average_pool": LayerRow(layers.global_average_pool, (2, 3, 4, 3)),
 }

@@ -53,9 +53,16 @@ class LayerRow:
     # Hard inputs at which autodiff of the forward pass differs from the stated answer, and why.
     hard: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    # Another x for planted faults: of a layer that draws so many elements that a wrong mask differs.
+    faults: Drawn | None = None
+
     def draw(self, rng: np.random.Generator) -> PyTree:
         """An x of numpy arrays."""
         return draw(self.x, rng)
+
+    def draw_for_faults(self, rng: np.random.Generator) -> PyTree:
+        """The x with which faults are planted."""
+        return draw(self.x if self.faults is None else self.faults, rng)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,219 @@
+"""A recurrent cell over a sequence, and back through time by a reverse scan.
+
+What `rnn`, `lstm` and `gru` have in common: the order of time, where gradients are cut, sequences of
+different lengths, and states that are handed in and out. The formulas of a step are the cell's.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import label_dtype, parameter_dtype
+from fnn.layer import Array, Key, Layer, PyTree, pure
+from fnn.layers.recurrent_cell import Cell, check_carry, check_features, check_input, prepare
+
+
+class RecurrentCache(NamedTuple):
+    """What backward needs; the gates are computed again from it."""
+
+    x: PyTree  # the input as it came
+    y: Array  # (N, T, H)
+    # For each part of the carry but h, its value before every step, (T, N, H), at least float32.
+    rest: tuple[Array, ...]
+
+
+class Options(NamedTuple):
+    """How a cell is run over time; see `lstm`."""
+
+    reverse: bool
+    truncate: int | None
+    lengths: bool
+    carry_in: bool
+    carry_out: bool
+
+
+class _Inputs(NamedTuple):
+    """The parts of x, and what follows from them for every step."""
+
+    x: Array  # (T, N, D)
+    carry: Any  # the first one, at least float32
+    given: Any  # the same as it came, or None
+    runs: Array | None  # (T, N, 1) of bool: whether the step is made
+    cut: Array | None  # (T,) of bool: whether no gradient leaves the step to the one before it
+    valid: Array | None  # (N, 1) of bool: whether the length means something
+    last: Array | None  # (T, N, 1) of bool: the last step of a sequence in the order of time
+
+
+def recurrent(cell: Cell, options: Options) -> Layer:
+    """The layer (N, T, D) -> (N, T, H) that runs `cell` over time.
+
+    Raises:
+      ValueError: no feature, or truncation after less than a step.
+    """
+    check_features(cell.name, cell.features)
+    if options.truncate is not None and options.truncate < 1:
+        raise ValueError(
+            f"{cell.name}: expected truncate of at least one step, got {options.truncate}"
+        )
+
+    def init(key: Key, x: PyTree) -> PyTree:
+        x, _, _ = unpacked(cell, options, x)
+        check_input(cell.name, x, 3, "(N, T, inputs)")
+        return cell.init(key, x.shape[-1], parameter_dtype(x))
+
+    def forward(params: PyTree, x: PyTree) -> tuple[PyTree, RecurrentCache]:
+        given = x
+        x, _, carry = unpacked(cell, options, x)
+        check_input(cell.name, x, 3, "(N, T, inputs)", params)
+        wide, weights = prepare(params, x, carry)
+        inputs = _prepared(cell, options, given, wide)
+
+        def step(before: Any, at: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+            x_t, runs, cut = at
+            before = _held(before, cut)
+            after = cell.step(weights, before, x_t)
+            y_t = after.h if runs is None else jnp.where(runs, after.h, 0)
+            return _where(runs, after, before), (y_t.astype(x.dtype), tuple(before[1:]))
+
+        steps = (inputs.x, inputs.runs, inputs.cut)
+        last, (y, rest) = jax.lax.scan(step, inputs.carry, steps, reverse=options.reverse)
+        y = y.swapaxes(0, 1)
+        cache = RecurrentCache(given, y, rest)
+        if not options.carry_out:
+            return y, cache
+        like = jax.tree.map(lambda _: x, last) if carry is None else carry
+        return (y, jax.tree.map(lambda a, b: a.astype(b.dtype), last, like)), cache
+
+    def backward(params: PyTree, cache: RecurrentCache, dy: PyTree) -> tuple[PyTree, PyTree]:
+        x, lengths, carry = unpacked(cell, options, cache.x)
+        wide, weights = prepare(params, x, carry)
+        inputs = _prepared(cell, options, cache.x, wide)
+        dy, dlast = dy if options.carry_out else (dy, None)
+        zero = jax.tree.map(jnp.zeros_like, inputs.carry)
+        dlast = zero if dlast is None else jax.tree.map(lambda d: d.astype(wide), dlast)
+        h = cache.y.swapaxes(0, 1).astype(wide)
+        before = type(inputs.carry)(_before(h, inputs, options.reverse), *cache.rest)
+        before = _held(before, None if inputs.cut is None else inputs.cut[:, None, None])
+
+        def step(dcarry: Any, at: tuple[Any, ...]) -> tuple[Any, PyTree]:
+            x_t, runs, cut, before_t, h_t, dy_t = at
+            dafter = dcarry._replace(h=dcarry.h + dy_t.astype(wide))
+            if runs is not None:
+                dafter = _where(runs, dafter, zero)
+            dbefore, delta = cell.back(weights, before_t, h_t, x_t, dafter)
+            dbefore = _where(runs, dbefore, dcarry)
+            return dbefore if cut is None else _where(cut, zero, dbefore), delta
+
+        steps = (inputs.x, inputs.runs, inputs.cut, before, h, dy.swapaxes(0, 1))
+        dfirst, delta = jax.lax.scan(step, dlast, steps, reverse=not options.reverse)
+        dparams, dx = cell.gradients(weights, before, inputs.x, delta)
+        dparams = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
+        dx = dx.swapaxes(0, 1).astype(x.dtype)
+        if carry is not None:
+            if inputs.valid is not None:
+                dfirst = _where(inputs.valid, dfirst, zero)
+            carry = jax.tree.map(lambda d, c: d.astype(c.dtype), dfirst, carry)
+        return dparams, _packed(options, dx, carry)
+
+    return pure(_name(cell, options), forward, backward, init)
+
+
+def unpacked(cell: Cell, options: Options, x: PyTree) -> tuple[Array, Array | None, Any]:
+    """(x, lengths, carry) of the x that the options ask for; None for what is not there.
+
+    Raises:
+      TypeError: lengths that are not of integers.
+      ValueError: parts that are missing or too many, or whose shapes do not fit.
+    """
+    names = ["x", *["lengths"] * options.lengths, *["carry"] * options.carry_in]
+    if len(names) == 1:
+        if isinstance(x, tuple | list):
+            raise ValueError(f"{cell.name}: expected x alone, got {len(x)} parts; see its options")
+        return x, None, None
+    if not isinstance(x, tuple | list) or len(x) != len(names):
+        got = f"{len(x)} parts" if isinstance(x, tuple | list) else type(x).__name__
+        raise ValueError(f"{cell.name}: expected ({', '.join(names)}), got {got}")
+    parts = dict(zip(names, x, strict=True))
+    inputs, lengths, carry = (parts.get(name) for name in ("x", "lengths", "carry"))
+    if lengths is not None:
+        if not jnp.issubdtype(lengths.dtype, jnp.integer):
+            raise TypeError(f"{cell.name}: expected lengths of integers, got {lengths.dtype}")
+        if lengths.shape != inputs.shape[:1]:
+            raise ValueError(
+                f"{cell.name}: expected lengths of shape {inputs.shape[:1]}, got {lengths.shape}"
+            )
+    if carry is not None and inputs.ndim:
+        check_carry(cell, carry, inputs.shape[0])
+    return inputs, lengths, carry
+
+
+def _packed(options: Options, dx: Array, dcarry: Any) -> PyTree:
+    """dx in the form of x; the lengths have none."""
+    if not options.lengths and not options.carry_in:
+        return dx
+    return dx, *[None] * options.lengths, *[dcarry] * options.carry_in
+
+
+def _prepared(cell: Cell, options: Options, given: PyTree, wide: Any) -> _Inputs:
+    """What forward and backward both need of x."""
+    x, lengths, given_carry = unpacked(cell, options, given)
+    batch, time, _ = x.shape
+    if given_carry is None:
+        carry = cell.carry(jnp.zeros((batch, cell.features), wide))
+    else:
+        carry = jax.tree.map(lambda leaf: leaf.astype(wide), given_carry)
+    x = x.swapaxes(0, 1)
+    made = np.arange(time)[::-1] if options.reverse else np.arange(time)  # how many steps before it
+    cut = None
+    if options.truncate is not None and time > options.truncate:
+        cut = jnp.asarray((made > 0) & (made % options.truncate == 0))
+    if lengths is None:
+        return _Inputs(x, carry, given_carry, None, cut, None, None)
+    _check_lengths(cell.name, lengths, time)
+    lengths = lengths.astype(label_dtype(lengths.dtype))[:, None]  # the time has to fit in
+    valid = (lengths >= 0) & (lengths <= time)
+    steps = jnp.arange(time, dtype=lengths.dtype)[:, None, None]
+    runs = (steps < lengths) | ~valid
+    # What stands behind the end may be anything, even a NaN, which 0 times it would let through.
+    x = jnp.where(runs, x, 0)
+    carry = _where(valid, carry, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), carry))
+    return _Inputs(x, carry, given_carry, runs, cut, valid, steps == lengths - 1)
+
+
+def _before(h: Array, inputs: _Inputs, reverse: bool) -> Array:
+    """The hidden state before each step (T, N, H), from that after each."""
+    first = inputs.carry.h[None]
+    if not reverse:
+        return jnp.concatenate([first, h])[: h.shape[0]]
+    before = jnp.concatenate([h, first])[1:]
+    # Backwards, a shorter sequence begins at its own last step.
+    return before if inputs.last is None else jnp.where(inputs.last, first, before)
+
+
+def _held(carry: Any, cut: Array | None) -> Any:
+    """The carry, of which no derivative is taken where it is cut; its value stays the same."""
+    if cut is None:
+        return carry
+    return jax.tree.map(lambda leaf: jnp.where(cut, jax.lax.stop_gradient(leaf), leaf), carry)
+
+
+def _where(condition: Array | None, yes: Any, no: Any) -> Any:
+    return yes if condition is None else jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _check_lengths(name: str, lengths: Array, time: int) -> None:
+    """Refuse lengths out of range where values can be looked at: outside of `jit` and the like."""
+    if isinstance(lengths, jax.core.Tracer):
+        return
+    with jax.ensure_compile_time_eval():  # they may be a constant of a traced function
+        values = np.asarray(lengths)
+    bad = np.argwhere((values < 0) | (values > time))
+    if bad.size:
+        n = int(bad[0, 0])
+        raise ValueError(f"{name}: expected lengths in [0, {time}], got {values[n]} at {n}")
+
+
+def _name(cell: Cell, options: Options) -> str:
+    return f"{cell.name}({cell.features}{', reverse' * options.reverse})"
