@@ -28,7 +28,8 @@ from fnn.check.methods.transforms import transforms
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import dtype_of
 from fnn.check.reports.report import Branch, Row
-from fnn.check.trial import Subject, Trial
+from fnn.check.subject import Subject
+from fnn.check.trial import Trial
 
 Method = Callable[[Subject, Trial, float], Sequence[Row]]
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from fnn.check.precision import is_real
+from fnn.check.subject import Subject
 from fnn.layer import PyTree
 from fnn.tree import paths
-
-if TYPE_CHECKING:  # trial.py imports this file
-    from fnn.check.trial import Subject
 
 Phase = Literal["forward", "backward"]
 _ARGUMENTS = {

@@ -16,8 +16,9 @@ from fnn.check.precision import exact, widen
 from fnn.check.reports.page import network_page
 from fnn.check.reports.report import GradientError, Report, Row
 from fnn.check.reports.text import drawn_by_rich, network_text
+from fnn.check.subject import Subject
 from fnn.check.subjects import loss_subject
-from fnn.check.trial import Subject, attempt
+from fnn.check.trial import attempt
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses.loss import Loss
 from fnn.tap import passages

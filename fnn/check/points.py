@@ -13,7 +13,8 @@ import numpy as np
 from fnn.check.jaxprs import equations, trace
 from fnn.check.precision import dtype_of, exact, is_real
 from fnn.check.remembered import by_shapes
-from fnn.check.trial import Subject, Trial, Vector, point
+from fnn.check.subject import Subject, Vector, point
+from fnn.check.trial import Trial
 from fnn.layer import PyTree
 
 

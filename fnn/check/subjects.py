@@ -11,7 +11,8 @@ from fnn.check.battery import METHODS, examine
 from fnn.check.methods.convention import Convention
 from fnn.check.precision import is_real, standard_flags
 from fnn.check.reports.report import Report
-from fnn.check.trial import Subject, Trial, attempt
+from fnn.check.subject import Subject
+from fnn.check.trial import Trial, attempt
 from fnn.layer import Key, Layer, PyTree
 from fnn.losses.loss import Loss
 

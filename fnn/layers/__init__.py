@@ -38,6 +38,7 @@ from fnn.layers.pooling import max_pool as max_pool
 from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.positions import rotary as rotary
 from fnn.layers.positions import sinusoidal_positions as sinusoidal_positions
+from fnn.layers.projection import projection as projection
 from fnn.layers.rectifiers import celu as celu
 from fnn.layers.rectifiers import elu as elu
 from fnn.layers.rectifiers import leaky_relu as leaky_relu
@@ -45,7 +46,6 @@ from fnn.layers.rectifiers import prelu as prelu
 from fnn.layers.rectifiers import relu as relu
 from fnn.layers.rectifiers import relu6 as relu6
 from fnn.layers.rectifiers import selu as selu
-from fnn.layers.projection import projection as projection
 from fnn.layers.shapes import flatten as flatten
 from fnn.layers.shapes import identity as identity
 from fnn.layers.shapes import reshape as reshape
@@ -58,5 +58,9 @@ from fnn.layers.smooth import squareplus as squareplus
 from fnn.layers.softmax import hardmax as hardmax
 from fnn.layers.softmax import log_softmax as log_softmax
 from fnn.layers.softmax import softmax as softmax
+from fnn.layers.tokens import class_token as class_token
+from fnn.layers.tokens import mean_token as mean_token
+from fnn.layers.tokens import patches as patches
+from fnn.layers.tokens import token_at as token_at
 from fnn.layers.weight_norm import spectral_norm as spectral_norm
 from fnn.layers.weight_norm import weight_norm as weight_norm

@@ -53,6 +53,7 @@ def multi_head_attention(
     rotary_pairs: Pairs = "neighbours",
     bias: bool = True,
     kernel_init: Initializer = xavier_uniform,
+    out_init: Initializer | None = None,
     bias_init: Initializer = zeros,
     scores_at_once: int | None = None,
 ) -> Layer:
@@ -86,7 +87,8 @@ def multi_head_attention(
       rotary_base: of rotary positions; None for none.
       rotary_pairs: which features they turn together.
       bias: whether the maps but the key's have one.
-      kernel_init: of the four matrices.
+      kernel_init: of the matrices.
+      out_init: of w_out, if it starts otherwise than the three others.
       bias_init: of the biases.
       scores_at_once: see `attention`.
 
@@ -129,7 +131,11 @@ def multi_head_attention(
             "value": (deep, keys * each),
             "out": (heads * each, wide),
         }
-        kernels = [kernel_init(child_key(key, f"w_{n}"), s, dtype) for n, s in shapes.items()]
+        inits = [*[kernel_init] * 3, kernel_init if out_init is None else out_init]
+        kernels = [
+            initialize(child_key(key, f"w_{n}"), s, dtype)
+            for initialize, (n, s) in zip(inits, shapes.items(), strict=True)
+        ]
         biases = [
             bias_init(child_key(key, f"b_{n}"), s[1:], dtype) if bias else None
             for n, s in shapes.items()

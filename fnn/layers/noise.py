@@ -35,10 +35,10 @@ class DtypeCache(NamedTuple):
 def dropout(rate: float, *, scale: Scale = "train") -> Layer:
     """Each element is dropped with probability `rate`.
 
-    Forward, with each ``m`` 1 with probability ``p = 1 - rate``: ``y = x · m / p``, so that the mean of y
-    is x. Backward: ``dx = dy · m / p`` with the same m. `predict` is the identity. With `scale` "test" the
-    division is left to `predict`: ``y = x · m``, ``dx = dy · m``, and predict gives the mean, ``p · x``.
-    p is taken to the nearest multiple of 2⁻¹⁶, in all three.
+    Forward, with each ``m`` 1 with probability ``p = 1 - rate``: ``y = x · m / p``, so that the mean of
+    y is x. Backward: ``dx = dy · m / p`` with the same m. `predict` is the identity. With `scale` "test"
+    the division is left to `predict`: ``y = x · m``, ``dx = dy · m``, and predict gives the mean, p x. p
+    is taken to the nearest multiple of 2⁻¹⁶, in all three.
 
     Shapes: any. Cache: the key, from which backward draws m again, so no array of x's size is kept.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014): their form is "test", which
@@ -132,8 +132,8 @@ def alpha_dropout(rate: float) -> Layer:
 def gaussian_dropout(rate: float) -> Layer:
     """Each element is multiplied by Gaussian noise of the mean and variance of dropout's.
 
-    Forward: ``y = x · ε`` with ``ε ~ N(1, rate / (1 - rate))``. Backward: ``dx = dy · ε`` with the same ε.
-    `predict` is the identity. Shapes: any. Cache: the key.
+    Forward: ``y = x · ε`` with ``ε ~ N(1, rate / (1 - rate))``. Backward: ``dx = dy · ε`` with the same
+    ε. `predict` is the identity. Shapes: any. Cache: the key.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014), section 10.
 
     Raises:
@@ -154,8 +154,8 @@ def gaussian_dropout(rate: float) -> Layer:
 def gaussian_noise(stddev: float) -> Layer:
     """Gaussian noise of mean 0 is added.
 
-    Forward: ``y = x + stddev · ε`` with ``ε ~ N(0, 1)``. Backward: ``dx = dy``. `predict` is the identity.
-    Shapes: any. Cache: nothing. Source: Sietsma, Dow (1991); Bishop (1995).
+    Forward: ``y = x + stddev · ε`` with ``ε ~ N(0, 1)``. Backward: ``dx = dy``. `predict` is the
+    identity. Shapes: any. Cache: nothing. Source: Sietsma, Dow (1991); Bishop (1995).
 
     Raises:
       TypeError: x is of integers.

@@ -1,4 +1,4 @@
-"""Draws by the key that do not depend on the dtype of x: which elements a layer keeps, and Gaussian noise.
+"""Draws by the key that do not depend on the dtype of x: which elements are kept, and Gaussian noise.
 
 A `jax.random.bernoulli` draws 32 bits for each element, and half of the time of a dropout on a CPU is
 the drawing. Here one word makes two elements, by its halves: the probability of keeping is rounded to

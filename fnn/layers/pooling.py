@@ -12,14 +12,8 @@ from jax import lax
 from fnn.dtypes import accumulation_dtype, parameter_dtype
 from fnn.layer import Array, Layer, Static, pure
 from fnn.layers import pooling_large
-from fnn.layers.windows import (
-    PaddingSetting,
-    Pair,
-    Windows,
-    checked_padding,
-    pair,
-    windows_on,
-)
+from fnn.layers.pooling_settings import pool_name, pool_settings, pool_windows
+from fnn.layers.windows import Axis, PaddingSetting, Sizes, Windows, on_axis
 
 # Pixels of a window, and windows over a pixel, up to which one loop that compares them all is used;
 # above, `pooling_large`. Large / small on 32 images of 28×28×32: 7×7 at stride 1 compiles in 1.2 and
@@ -31,70 +25,103 @@ _MOST_COMPARED = 64
 class MaxPoolCache(NamedTuple):
     """Which pixel of each window was taken, and where the windows lie."""
 
-    place: Array  # (N, H', W', C), uint8 for windows of at most 255 pixels, else int32; row by row
+    # (…, *outputs, C), uint8 for windows of at most 255 pixels, else int32; row by row. On three axes
+    # two: (N D, H', W', C) in each slice, then (N, D', H' W', C), the slice.
+    places: tuple[Array, ...]
     windows: Static[Windows]
     dtype: Static[Any]  # of x
 
 
 def max_pool(
-    window: int | Pair, *, stride: int | Pair | None = None, padding: PaddingSetting = "VALID"
+    window: int | Sizes, *, stride: int | Sizes | None = None, padding: PaddingSetting = "VALID"
 ) -> Layer:
-    """The largest pixel of each window, channel by channel.
+    """The largest pixel of each window, channel by channel, on one, two or three spatial axes.
 
-    Forward: ``y[n, o, q, c] = max_{i,j} x[n, o s - p + i, q s - p + j, c]``, with stride s and p pixels
-    of -inf before the first row and column. Backward: dy goes to the pixel that was taken, and adds up
-    where windows overlap; others get 0.
+    Forward, on two: ``y[n, o, q, c] = max_{i,j} x[n, o s - p + i, q s - p + j, c]``, with stride s and p
+    pixels of -inf before the first. Backward: dy goes to the pixel that was taken, and adds up where
+    windows overlap; others get 0.
 
     Subgradient: of several pixels that are the largest, the first one of the window, row by row, is
     taken, as in `jax.lax.reduce_window`'s derivative. Padding is never taken: of pixels that are all
     -inf the first one is, where that derivative may give dy to the padding, so that it is lost. A NaN
     is larger than any number, and the first one is taken, so a NaN in x is a NaN in y.
 
-    Shapes: x (N, H, W, C), y (N, H', W', C), where ``H' = (H + pads - window) // stride + 1``. Cache:
-    the place of each maximum, one byte an output (the values are not kept).
-    Source: Zhou, Chellappa (1988); Ranzato et al. (2007).
+    Shapes: x (N, *spatial, C), y (N, *outputs, C), where ``W' = (W + pads - window) // stride + 1``.
+    Cache: the place of each maximum, one byte an output (the values are not kept); on three axes one
+    byte more for each maximum of a slice. Source: Zhou, Chellappa (1988); Ranzato et al. (2007).
 
     Args:
-      window: (h, w), or one int for both.
+      window: one int for every axis, or one for each, such as (h, w).
       stride: pixels from one window to the next; that of None is the window.
-      padding: "VALID" for none, "SAME" for ceil(H / stride) outputs, an int, or
-        ((top, bottom), (left, right)), each smaller than the window.
+      padding: "VALID" for none, "SAME" for ceil(size / stride) outputs, an int, or (low, high) for each
+        axis, such as ((top, bottom), (left, right)); each smaller than the window.
 
     Raises:
       TypeError: x is not of real floats.
       ValueError: a setting is out of range, x is no batch of images, or the window does not fit.
     """
-    size = pair(window, "a window", "max_pool")
-    strides = size if stride is None else pair(stride, "a stride", "max_pool")
-    pads = checked_padding(padding, "max_pool")
-    if not isinstance(pads, str):
-        for (low, high), reach in zip(pads, size, strict=True):
-            if max(low, high) >= reach:
-                raise ValueError(
-                    "max_pool: expected padding smaller than the window, so that each window holds a "
-                    f"pixel, got padding {padding!r} and a window of {size}"
-                )
+    settings = pool_settings("max_pool", window, stride, padding)
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, MaxPoolCache]:
         del params  # there are none
-        if x.ndim != 4:
-            raise ValueError(f"max_pool: expected x of shape (N, H, W, C), got {x.shape}")
+        windows = pool_windows(settings, x)
         parameter_dtype(x)  # -inf is needed, and a direction
-        windows = windows_on(x.shape[1:3], size, strides, pads, (1, 1), "max_pool")
-        largest = _largest if size[0] * size[1] <= _MOST_COMPARED else pooling_large.largest
-        y, place = largest(x, windows)
-        return y, MaxPoolCache(place.astype(_place_dtype(size)), Static(windows), Static(x.dtype))
+        y, places = window_maxima(x, windows)
+        return y, MaxPoolCache(places, Static(windows), Static(x.dtype))
 
     def backward(params: tuple[()], cache: MaxPoolCache, dy: Array) -> tuple[tuple[()], Array]:
-        over_a_pixel = math.prod(-(-w // s) for w, s in zip(size, strides, strict=True))
-        spread = _spread if over_a_pixel <= _MOST_COMPARED else pooling_large.spread
         dy = dy.astype(cache.dtype.value)
-        return params, spread(dy, cache.place, cache.windows.value)
+        return params, spread_to_places(dy, cache.places, cache.windows.value)
 
-    return pure(f"max_pool({size[0]}x{size[1]})", forward, backward)
+    return pure(pool_name(settings), forward, backward)
 
 
-def _place_dtype(window: Pair) -> Any:
+def window_maxima(x: Array, windows: Windows) -> tuple[Array, tuple[Array, ...]]:
+    """The maximum of each window, and the places taken, of each stage."""
+    y, places = x, []
+    for stage in _stages(windows):
+        few = math.prod(stage.window) <= _MOST_COMPARED
+        y = y.reshape(-1, *stage.image, x.shape[-1])
+        y, place = (_largest if few else pooling_large.largest)(y, stage)
+        places.append(place.astype(_place_dtype(stage.window)))
+    return y.reshape(x.shape[0], *windows.output, x.shape[-1]), tuple(places)
+
+
+def spread_to_places(dy: Array, places: tuple[Array, ...], windows: Windows) -> Array:
+    """The transpose: dy at the pixels that were taken."""
+    dx = dy
+    for stage, place in zip(reversed(_stages(windows)), reversed(places), strict=True):
+        over_a_pixel = math.prod(
+            -(-w // s) for w, s in zip(stage.window, stage.stride, strict=True)
+        )
+        spread = _spread if over_a_pixel <= _MOST_COMPARED else pooling_large.spread
+        dx = spread(dx.reshape(-1, *stage.output, dy.shape[-1]), place, stage)
+    return dx.reshape(dy.shape[0], *windows.image, dy.shape[-1])
+
+
+def _stages(windows: Windows) -> tuple[Windows, ...]:
+    """Poolings of two axes that make one of any number, with the same pixel taken.
+
+    On three axes: each slice first, then the best of the slices. The first of equal pixels in the first
+    of equal slices is the first of the window.
+    """
+    rank = len(windows.image)
+    if rank == 2:
+        return (windows,)
+    if rank == 1:
+        return (_plane(on_axis(windows, 0), 1),)
+    *_, rows, columns = (on_axis(windows, axis) for axis in range(rank))
+    of_a_slice = Windows(*(tuple(pair) for pair in zip(rows, columns, strict=True)))
+    return of_a_slice, _plane(on_axis(windows, 0), rows.output * columns.output)
+
+
+def _plane(on: Axis, beside: int) -> Windows:
+    """Windows on the first axis of two, of which the other has `beside` pixels."""
+    across = Axis(beside, 1, 1, 1, (0, 0), beside)
+    return Windows(*(tuple(pair) for pair in zip(on, across, strict=True)))
+
+
+def _place_dtype(window: Sizes) -> Any:
     """One that also holds the number of pixels, which is the place of none."""
     return jnp.uint8 if math.prod(window) <= 255 else jnp.int32
 

@@ -7,16 +7,9 @@ import jax.numpy as jnp
 
 from fnn.dtypes import accumulation_dtype, check_inexact
 from fnn.layer import Array, Layer, Static, pure
+from fnn.layers.pooling_settings import check_positions, pool_name, pool_settings, pool_windows
 from fnn.layers.pooling_sums import pixel_counts, spread_sums, window_sums
-from fnn.layers.windows import (
-    PaddingSetting,
-    Sizes,
-    Windows,
-    WindowSettings,
-    check_images,
-    window_settings,
-    windows_of,
-)
+from fnn.layers.windows import PaddingSetting, Sizes, Windows
 
 
 class WindowsCache(NamedTuple):
@@ -114,8 +107,8 @@ def global_average_pool() -> Layer:
     """The mean of each channel over all positions.
 
     Forward: ``y[n, c] = Σ_p x[n, p, c] / P``, with p over the P positions. Backward: each gets dy / P.
-    The sum is taken in float32 at least. Shapes: x (N, …, C) with at least one axis of positions, y (N, C).
-    Cache: nothing but the shape. Source: Lin, Chen, Yan (2014).
+    The sum is taken in float32 at least. Shapes: x (N, …, C) with at least one axis of positions, y
+    (N, C). Cache: nothing but the shape. Source: Lin, Chen, Yan (2014).
 
     Raises:
       TypeError: x is of integers.
@@ -137,60 +130,3 @@ def global_average_pool() -> Layer:
         return params, jnp.broadcast_to(share, shape)
 
     return pure("global_average_pool", forward, backward)
-
-
-def pool_settings(
-    layer: str, window: int | Sizes, stride: int | Sizes | None, padding: PaddingSetting
-) -> WindowSettings:
-    """Checked settings of a pooling, of which no window may hold padding alone.
-
-    Raises:
-      ValueError: one is out of range.
-    """
-    settings = window_settings(layer, window, window if stride is None else stride, padding, 1)
-    pads = settings.padding
-    if not isinstance(pads, str):
-        sides = ((pads, pads),) if isinstance(pads, int) else pads
-        sizes = settings.window
-        reaches = sizes if isinstance(sizes, tuple) else (sizes,) * len(sides)
-        least = [max(low, high) for low, high in sides]
-        if len(least) == 1:
-            least *= len(reaches)
-        if any(p >= reach for p, reach in zip(least, reaches, strict=True)):
-            raise ValueError(
-                f"{layer}: expected padding smaller than the window, so that each window holds a "
-                f"pixel, got padding {padding!r} and a window of {window}"
-            )
-    return settings
-
-
-def pool_windows(settings: WindowSettings, x: Array) -> Windows:
-    """The windows on this x.
-
-    Raises:
-      TypeError: x is of integers.
-      ValueError: x is no batch of images, or the window does not fit.
-    """
-    check_images(x, settings, None, None)
-    check_inexact(x)
-    return windows_of(settings, x.shape[1:-1])
-
-
-def pool_name(settings: WindowSettings) -> str:
-    """Such as ``max_pool(2)`` or ``max_pool(3x2)``."""
-    window = settings.window
-    size = str(window) if isinstance(window, int) else "x".join(map(str, window))
-    return f"{settings.layer}({size})"
-
-
-def check_positions(layer: str, x: Array) -> None:
-    """Refuse an x without positions.
-
-    Raises:
-      ValueError: naming the layer and the shape.
-    """
-    if x.ndim < 3 or math.prod(x.shape[1:-1]) < 1:
-        raise ValueError(
-            f"{layer}: expected x of shape (N, …, C) with a position at least between batch and "
-            f"channels, got {x.shape}"
-        )

@@ -26,7 +26,7 @@ def window_sums(x: Array, windows: Windows) -> Array:
     """(N, …, C) -> the sum of every window, in at least float32; padding counts as 0."""
     sums = x.astype(accumulation_dtype(x.dtype))
     for axis in range(len(windows.image)):
-        sums = _sums(sums, axis + 1, on_axis(windows, axis))
+        sums = axis_sums(sums, axis + 1, on_axis(windows, axis))
     return sums
 
 
@@ -35,7 +35,7 @@ def spread_sums(dy: Array, windows: Windows) -> Array:
     """The transpose of `window_sums`: each pixel gets the sum of dy over the windows that hold it."""
     dx = dy.astype(accumulation_dtype(dy.dtype))
     for axis in range(len(windows.image)):
-        dx = _spread(dx, axis + 1, on_axis(windows, axis))
+        dx = spread_on_axis(dx, axis + 1, on_axis(windows, axis))
     return dx
 
 
@@ -50,8 +50,9 @@ def pixel_counts(windows: Windows) -> np.ndarray:
     return counts
 
 
-def _sums(x: Array, axis: int, on: Axis) -> Array:
-    size, window, stride, _, (low, high), outputs = on
+def axis_sums(x: Array, axis: int, on: Axis) -> Array:
+    """The sum of every window on one axis of x."""
+    _, window, stride, _, (low, high), outputs = on
     if window == stride and window >= _LONG and low == high == 0:
         tiled = lax.slice_in_dim(x, 0, outputs * stride, axis=axis)
         return tiled.reshape(*x.shape[:axis], outputs, window, *x.shape[axis + 1 :]).sum(axis + 1)
@@ -64,24 +65,25 @@ def _sums(x: Array, axis: int, on: Axis) -> Array:
 
 def _run_sums(x: Array, axis: int, window: int, stride: int, outputs: int) -> Array:
     """Output o is the sum of `window` elements from the (o · stride)-th."""
-    runs, length, begin, total = x, 1, 0, None
+    runs, length, begin, parts = x, 1, 0, []
     last = (outputs - 1) * stride + 1
     while True:
         if window & length:  # the window's length in binary says which runs it is made of
-            part = lax.slice_in_dim(runs, begin, begin + last, stride, axis)
-            total = part if total is None else total + part
+            parts.append(lax.slice_in_dim(runs, begin, begin + last, stride, axis))
             begin += length
         if 2 * length > window:
             break
         count = runs.shape[axis] - length
         left, right = (lax.slice_in_dim(runs, i, i + count, axis=axis) for i in (0, length))
         runs, length = left + right, 2 * length
-    assert total is not None  # a window holds a pixel
-    return total
+    return functools.reduce(jnp.add, parts)
 
 
-def _spread(dy: Array, axis: int, on: Axis) -> Array:
-    """Pixel a s + r, r < s, lies in the windows a, a - 1, … a - ⌊F/s⌋ + 1, and one more if r < F mod s."""
+def spread_on_axis(dy: Array, axis: int, on: Axis) -> Array:
+    """The transpose of `axis_sums`.
+
+    Pixel a s + r, r < s, lies in windows a, a - 1, … a - ⌊F/s⌋ + 1, and in one more if r < F mod s.
+    """
     size, window, stride, _, (low, high), outputs = on
     blocks = -(-(low + size + high) // stride)
     full, partial = divmod(window, stride)

@@ -24,9 +24,7 @@ from fnn import layers
     ],
 )
 def test_output_size(size, window, stride, padding, dilation, outputs):
-    assert (
-        layers.conv_output_size(size, window, stride, padding, dilation=dilation) == outputs
-    )
+    assert layers.conv_output_size(size, window, stride, padding, dilation=dilation) == outputs
 
 
 @pytest.mark.parametrize(
@@ -35,11 +33,17 @@ def test_output_size(size, window, stride, padding, dilation, outputs):
         (lambda: layers.convolution(0, 3), "at least one feature"),
         (lambda: layers.convolution(6, 3, groups=4), "features=6 and groups=4"),
         (lambda: layers.convolution(6, 3, groups=0), "one group"),
-        (lambda: layers.convolution(6, 0), "a window of one int, or one for each .* none below 1, got 0"),
+        (
+            lambda: layers.convolution(6, 0),
+            "a window of one int, or one for each .* none below 1, got 0",
+        ),
         (lambda: layers.convolution(6, (3, 3, 3, 3)), r"a window .* got \(3, 3, 3, 3\)"),
         (lambda: layers.convolution(6, 3.0), r"a window .* got 3\.0"),
         (lambda: layers.convolution(6, True), "a window .* got True"),
-        (lambda: layers.convolution(6, np.ones((1, 3), int)), r"a window .* got array\(\[\[1, 1, 1\]\]\)"),
+        (
+            lambda: layers.convolution(6, np.ones((1, 3), int)),
+            r"a window .* got array\(\[\[1, 1, 1\]\]\)",
+        ),
         (lambda: layers.convolution(6, 3, padding=np.zeros((4, 2), int)), "expected padding"),
         (lambda: layers.convolution(6, 3, padding=()), r"expected padding .* got \(\)"),
         (lambda: layers.convolution(6, ()), r"a window .* got \(\)"),
@@ -70,7 +74,11 @@ def test_bad_settings(build, message):
 @pytest.mark.parametrize(
     ("layer", "shape", "message"),
     [
-        (layers.convolution(4, 3), (5, 3), r"\(N, \*spatial, C\) with one to 3 spatial axes, got \(5, 3\)"),
+        (
+            layers.convolution(4, 3),
+            (5, 3),
+            r"\(N, \*spatial, C\) with one to 3 spatial axes, got \(5, 3\)",
+        ),
         (layers.convolution(4, 3), (2, 2, 2, 2, 2, 2), "one to 3 spatial axes, got"),
         (layers.convolution(4, (3, 3)), (5, 5, 3), r"\(N, H, W, C\), got \(5, 5, 3\)"),
         (layers.convolution(4, 3, stride=(2,)), (1, 5, 5, 3), r"\(N, W, C\), got \(1, 5, 5, 3\)"),

@@ -96,7 +96,9 @@ LOSSES = {
         )
         for distance in ("squared", "euclidean")
     },
-    "nt_xent": LossRow(losses.nt_xent, lambda rng: (_numbers(4, 3)(rng), _numbers(4, 3)(rng)), _none),
+    "nt_xent": LossRow(
+        losses.nt_xent, lambda rng: (_numbers(4, 3)(rng), _numbers(4, 3)(rng)), _none
+    ),
     "absolute_error": LossRow(lambda: losses.absolute_error("mean"), (6, 2, 2), _numbers(6, 2, 2)),
     "huber": LossRow(lambda: losses.huber(0.7), (6, 2, 2), _numbers(6, 2, 2)),
     "log_cosh": LossRow(losses.log_cosh, (6, 2, 2), _numbers(6, 2, 2)),

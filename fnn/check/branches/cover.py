@@ -15,15 +15,8 @@ from fnn.check.branches.search import Input, Survey, explore
 from fnn.check.branches.sites import Key, Watch
 from fnn.check.points import Point, structured_points
 from fnn.check.reports.report import Branch
-from fnn.check.trial import (
-    Subject,
-    Trial,
-    Vector,
-    as_vector,
-    from_vector,
-    real_leaves,
-    with_real_leaves,
-)
+from fnn.check.subject import Subject, Vector, as_vector, from_vector, real_leaves, with_real_leaves
+from fnn.check.trial import Trial
 
 MOST_POINTS = 12
 MOST_EQUATIONS = 3000  # that are evaluated at every point

@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn.check.branches.sites import Key, Margins, Watch
 from fnn.check.points import scale_of
-from fnn.check.trial import Vector
+from fnn.check.subject import Vector
 
 SCALES = (10.0, 0.1, 100.0, 1e-3, 1e3)
 LARGEST = 20_000_000  # numbers kept: inputs times their size

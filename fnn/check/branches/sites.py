@@ -20,7 +20,7 @@ from jax.extend.core import JaxprEqn, Literal
 
 from fnn.check import jaxprs
 from fnn.check.precision import exact, is_real
-from fnn.check.trial import Subject, Vector, from_vector, split
+from fnn.check.subject import Subject, Vector, from_vector, split
 
 Key = tuple[jaxprs.Location, int]  # an equation, and which of its margins
 Margins = Mapping[Key, Vector]

@@ -9,7 +9,7 @@ from fnn.check.diagnosis.evidence import Array, Leaf, leaf_of, like, norm
 from fnn.check.diagnosis.places import place
 from fnn.check.jaxprs import enclosing, equations, source, trace
 from fnn.check.precision import exact
-from fnn.check.trial import real_leaves
+from fnn.check.subject import real_leaves
 
 _MOST_EXAMPLES = 16  # whose contributions are told apart one by one
 _LARGEST = 4_000_000  # elements of all contributions together

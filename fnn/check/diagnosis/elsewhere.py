@@ -6,16 +6,8 @@ import numpy as np
 from fnn.check.diagnosis.evidence import Array, Leaf, norm
 from fnn.check.methods.references import pull_back_of
 from fnn.check.precision import exact
-from fnn.check.trial import (
-    Gradient,
-    Subject,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-    run_forward,
-    with_real_leaves,
-)
+from fnn.check.subject import Gradient, Subject, hand_leaves, point, real_leaves, with_real_leaves
+from fnn.check.trial import run_backward, run_forward
 
 _MOST_LEAVES = 6
 _RIGHT = 1e-10  # relative error of a gradient that is right

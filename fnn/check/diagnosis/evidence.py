@@ -9,13 +9,8 @@ import numpy as np
 
 from fnn.check.methods.references import pull_back_of
 from fnn.check.precision import exact
-from fnn.check.trial import (
-    Gradient,
-    Trial,
-    hand_leaves,
-    real_leaves,
-    run_backward,
-)
+from fnn.check.subject import Gradient, hand_leaves, real_leaves
+from fnn.check.trial import Trial, run_backward
 from fnn.layer import PyTree
 from fnn.tree import paths
 

@@ -5,7 +5,8 @@ import numpy as np
 
 from fnn.check.diagnosis.evidence import Array, norm
 from fnn.check.methods.references import pull_back_of
-from fnn.check.trial import Gradient, Trial, real_leaves
+from fnn.check.subject import Gradient, real_leaves
+from fnn.check.trial import Trial
 from fnn.tree import paths
 
 

@@ -12,7 +12,8 @@ from fnn.check.diagnosis.constants import number, origin, same
 from fnn.check.diagnosis.evidence import Array, Leaf, norm
 from fnn.check.diagnosis.places import place
 from fnn.check.precision import exact
-from fnn.check.trial import Gradient, hand_leaves, real_leaves, run_backward
+from fnn.check.subject import Gradient, hand_leaves, real_leaves
+from fnn.check.trial import run_backward
 
 _MOST_POSITIONS = 64  # along an axis, of which every two are compared
 

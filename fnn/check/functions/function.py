@@ -27,7 +27,8 @@ from fnn.check.functions.rules import forward_rule, value
 from fnn.check.functions.witness import Witness, modes, witness_of
 from fnn.check.precision import exact, widen
 from fnn.check.reports.report import Report, Row
-from fnn.check.trial import Subject, attempt
+from fnn.check.subject import Subject
+from fnn.check.trial import attempt
 from fnn.layer import PyTree
 
 # What is left to ask where autodiff cannot differentiate the reference in both modes.

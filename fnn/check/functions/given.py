@@ -20,27 +20,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.check.battery import Findings
-from fnn.check.compare import LEAST_GAIN, compare_arrays, norm, ratio
+from fnn.check.compare import LEAST_GAIN, norm, ratio
 from fnn.check.functions.binding import Backward, Binding, Forward, vjp
 from fnn.check.functions.narrowing import lowest_dtype, narrowed
 from fnn.check.functions.rules import forward_rule, value
 from fnn.check.functions.witness import modes, witness_of
 from fnn.check.guard import guarded
 from fnn.check.methods.contract import deterministic, given_structure
+from fnn.check.methods.rows import element_rows
 from fnn.check.precision import dtype_of, exact, standard_flags, widen
 from fnn.check.probes import Probe, draw
-from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import (
-    Gradient,
-    Subject,
-    Trial,
-    as_vector,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-    run_forward,
-)
+from fnn.check.reports.report import Row
+from fnn.check.subject import Gradient, Subject, as_vector, point
+from fnn.check.trial import Trial, run_backward, run_forward
 from fnn.layer import PyTree
 
 
@@ -158,22 +150,5 @@ def _reverse(trial: Trial, pull_back: Callable[[PyTree], PyTree], scale: Scale) 
         (ratio(norm(a), dy) for leaves, dy in zip(truth, dys, strict=True) for a in leaves if dy),
         default=0.0,
     )
-    hand = [hand_leaves(trial.subject, gradient) for gradient in trial.hand]
-    rows = []
-    for i, (path, _) in enumerate(real_leaves(trial.subject)):
-        compared = [
-            compare_arrays(
-                "reverse mode",
-                path,
-                by_hand,
-                expected[i],
-                floor=scale.floor * dy * max(gain, LEAST_GAIN),
-                tolerance=scale.tolerance,
-                probe=probe.name,
-            )
-            for probe, dy, expected, leaves in zip(trial.probes, dys, truth, hand, strict=True)
-            if (by_hand := leaves[i]) is not None
-        ]
-        if compared:
-            rows.append(worst_of(compared))
-    return rows
+    floors = [scale.floor * dy * max(gain, LEAST_GAIN) for dy in dys]
+    return element_rows("reverse mode", trial, truth, floors, scale.tolerance)

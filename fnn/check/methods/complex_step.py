@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from fnn.check.compare import Array, compare_products, floor_of, norm, ratio
+from fnn.check.compare import Array, norm
 from fnn.check.jaxprs import (
     Program,
     Values,
@@ -32,22 +32,21 @@ from fnn.check.jaxprs import (
     source,
     trace,
 )
+from fnn.check.methods.rows import product_rows
 from fnn.check.precision import dtype_of, exact, is_real
 from fnn.check.probes import direction
 from fnn.check.remembered import by_shapes
-from fnn.check.reports.report import Row, worst_of
+from fnn.check.reports.report import Row
 from fnn.check.reports.verdicts import first_line, undecided_row
-from fnn.check.trial import (
-    Trial,
+from fnn.check.subject import (
     Vector,
     as_vector,
-    hand_leaves,
     point,
     real_leaves,
-    run_forward,
     split,
     with_real_leaves,
 )
+from fnn.check.trial import Trial, run_forward
 from fnn.layer import ForwardFunction, Key, PyTree
 
 H = 1e-200
@@ -88,30 +87,8 @@ def complex_step(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
             undecided_row(_METHOD, path, REFUSES + first_line(error), tolerance)
             for path, _ in leaves
         )
-    gain = max(
-        (ratio(norm(j), norm(t)) for j, t in zip(images, tangents, strict=True) if norm(t) > 0),
-        default=0.0,
-    )
-    hand = [hand_leaves(subject, gradient) for gradient in trial.hand]
     rows = []
-    for i, (path, _) in enumerate(leaves):
-        compared = [
-            compare_products(
-                _METHOD,
-                path,
-                tangents[i] * by_hand,
-                images[i] * dy,
-                floor=floor_of(dy, gain),
-                tolerance=tolerance,
-                probe=probe.name,
-            )
-            for probe, gradients in zip(trial.probes, hand, strict=True)
-            if (by_hand := gradients[i]) is not None
-            for dy in [as_vector(probe.dy)]
-        ]
-        if not compared:
-            continue  # `structure` says so
-        row = worst_of(compared)
+    for i, row in product_rows(_METHOD, trial, tangents, images, tolerance):
         if not row.ok and not _confirmed(trial, i, tangents[i], images[i]):
             why = (
                 f"central differences do not confirm the complex step: {_suspects(traced.program)}"

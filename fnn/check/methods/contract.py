@@ -19,17 +19,8 @@ from fnn.check.compare import compare_arrays, floor_of, norm, ratio
 from fnn.check.precision import dtype_of, exact, is_real, standard_flags
 from fnn.check.remembered import by_shapes
 from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import (
-    Gradient,
-    Subject,
-    Trial,
-    Vector,
-    as_vector,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-)
+from fnn.check.subject import Gradient, Subject, Vector, as_vector, hand_leaves, point, real_leaves
+from fnn.check.trial import Trial, run_backward
 from fnn.layer import BackwardFunction, ForwardFunction, PyTree
 from fnn.tree import paths
 

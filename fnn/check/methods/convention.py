@@ -14,7 +14,8 @@ from fnn.check.methods.one_sided import one_sided
 from fnn.check.points import Point, scale_of
 from fnn.check.precision import exact, is_real
 from fnn.check.reports.report import Row
-from fnn.check.trial import Trial, Vector, as_vector, from_vector, point, run_backward, run_forward
+from fnn.check.subject import Vector, as_vector, from_vector, point
+from fnn.check.trial import Trial, run_backward, run_forward
 
 Convention = float | Literal["first", "last", "split"]
 

@@ -21,18 +21,16 @@ from fnn.check.compare import FLOOR, Array, compare_products, floor_of, norm, ra
 from fnn.check.precision import exact
 from fnn.check.probes import direction
 from fnn.check.reports.report import Row
-from fnn.check.trial import (
+from fnn.check.subject import (
     Gradient,
-    Trial,
     as_vector,
     from_vector,
     hand_leaves,
     point,
     real_leaves,
-    run_backward,
-    run_forward,
     with_real_leaves,
 )
+from fnn.check.trial import Trial, run_backward, run_forward
 
 EPSILON = float(np.finfo(np.float64).eps)
 STEPS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the first h

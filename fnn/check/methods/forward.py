@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.check.compare import compare_products, floor_of, norm, ratio
 from fnn.check.methods.references import at, output_of
+from fnn.check.methods.rows import product_rows
 from fnn.check.precision import exact
 from fnn.check.probes import direction
 from fnn.check.remembered import traced_once
-from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import Trial, as_vector, hand_leaves, point, real_leaves
+from fnn.check.reports.report import Row
+from fnn.check.subject import as_vector, point, real_leaves
+from fnn.check.trial import Trial
 from fnn.layer import ForwardFunction, Key, PyTree
 
 
@@ -38,34 +39,8 @@ def forward_mode(trial: Trial, *, tolerance: float = 1e-10) -> tuple[Row, ...]:
             )
             for i, tangent in enumerate(tangents)
         ]
-    gain = max(
-        (
-            ratio(norm(image), norm(tangent))
-            for image, tangent in zip(images, tangents, strict=True)
-            if norm(tangent) > 0
-        ),
-        default=0.0,
-    )
-    hand = [hand_leaves(subject, gradient) for gradient in trial.hand]
-    rows = []
-    for i, (path, _) in enumerate(leaves):
-        compared = [
-            compare_products(
-                "forward mode",
-                path,
-                tangents[i] * by_hand,
-                images[i] * dy,
-                floor=floor_of(dy, gain),
-                tolerance=tolerance,
-                probe=probe.name,
-            )
-            for probe, gradients in zip(trial.probes, hand, strict=True)
-            if (by_hand := gradients[i]) is not None
-            for dy in [as_vector(probe.dy)]
-        ]
-        if compared:
-            rows.append(worst_of(compared))
-    return tuple(rows)
+    rows = product_rows("forward mode", trial, tangents, images, tolerance)
+    return tuple(row for _, row in rows)
 
 
 @traced_once(1)

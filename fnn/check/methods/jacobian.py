@@ -17,13 +17,8 @@ from fnn.check.methods.references import at, output_of
 from fnn.check.precision import exact
 from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row
-from fnn.check.trial import (
-    Gradient,
-    Trial,
-    as_vector,
-    point,
-    real_leaves,
-)
+from fnn.check.subject import Gradient, as_vector, point, real_leaves
+from fnn.check.trial import Trial
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 

@@ -22,18 +22,16 @@ from fnn.check.precision import exact
 from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, Verdict
 from fnn.check.reports.verdicts import first_line
-from fnn.check.trial import (
+from fnn.check.subject import (
     Gradient,
-    Trial,
     Vector,
     as_vector,
     hand_leaves,
     point,
     real_leaves,
-    run_backward,
-    run_forward,
     with_real_leaves,
 )
+from fnn.check.trial import Trial, run_backward, run_forward
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 
 METHOD = "kinks"

@@ -25,17 +25,8 @@ from fnn.check.points import draws
 from fnn.check.precision import exact, is_real
 from fnn.check.reports.report import Row, Verdict, worst_of
 from fnn.check.reports.verdicts import first_line, undecided_row, words_row
-from fnn.check.trial import (
-    Gradient,
-    Subject,
-    Trial,
-    as_vector,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-    run_forward,
-)
+from fnn.check.subject import Gradient, Subject, as_vector, hand_leaves, point, real_leaves
+from fnn.check.trial import Trial, run_backward, run_forward
 from fnn.layer import PyTree
 
 ULPS = 2.0  # what a correct pass may lose besides what its data lose

@@ -5,7 +5,8 @@ import numpy as np
 from fnn.check.compare import norm
 from fnn.check.methods.references import auto_gradients
 from fnn.check.points import Point
-from fnn.check.trial import Trial, Vector, real_leaves, with_real_leaves
+from fnn.check.subject import Vector, real_leaves, with_real_leaves
+from fnn.check.trial import Trial
 
 JITTERS = 4  # neighbours at which noise shows itself
 EPSILON = float(np.finfo(np.float64).eps)

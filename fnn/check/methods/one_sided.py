@@ -7,7 +7,7 @@ import numpy as np
 
 from fnn.check.points import scale_of
 from fnn.check.precision import exact
-from fnn.check.trial import Vector
+from fnn.check.subject import Vector
 
 EPSILON = float(np.finfo(np.float64).eps)
 STEPS = (

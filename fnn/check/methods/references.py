@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn.check.precision import exact
 from fnn.check.remembered import traced_once
-from fnn.check.trial import Gradient, Subject, Vector, point, real_leaves, split
+from fnn.check.subject import Gradient, Subject, Vector, point, real_leaves, split
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 

@@ -8,7 +8,8 @@ from fnn.check.precision import exact
 from fnn.check.remembered import by_shapes
 from fnn.check.reports.report import Row
 from fnn.check.reports.verdicts import first_line, words_row
-from fnn.check.trial import Trial, point
+from fnn.check.subject import point
+from fnn.check.trial import Trial
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 
 

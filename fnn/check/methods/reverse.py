@@ -8,10 +8,12 @@ batch norm so gets gradients that are wrong by more than their own size.
 
 from typing import NamedTuple
 
-from fnn.check.compare import compare_arrays, floor_of, norm, ratio
+from fnn.check.compare import floor_of, norm, ratio
 from fnn.check.methods.references import auto_gradients
-from fnn.check.reports.report import Row, worst_of
-from fnn.check.trial import Trial, Vector, as_vector, hand_leaves, real_leaves
+from fnn.check.methods.rows import element_rows
+from fnn.check.reports.report import Row
+from fnn.check.subject import Vector, as_vector
+from fnn.check.trial import Trial
 
 
 class Reference(NamedTuple):
@@ -45,25 +47,5 @@ def reverse_mode(
     `reference` is that of `reference_of`, where it was computed before.
     """
     reference = reference_of(trial) if reference is None else reference
-    dys = [as_vector(probe.dy) for probe in trial.probes]
-    hand = [hand_leaves(trial.subject, gradient) for gradient in trial.hand]
-    rows = []
-    for i, (path, _) in enumerate(real_leaves(trial.subject)):
-        compared = [
-            compare_arrays(
-                "reverse mode",
-                path,
-                by_hand,
-                auto[i],
-                floor=floor_of(dy, reference.gain),
-                tolerance=tolerance,
-                probe=probe.name,
-            )
-            for probe, dy, auto, leaves in zip(
-                trial.probes, dys, reference.gradients, hand, strict=True
-            )
-            if (by_hand := leaves[i]) is not None
-        ]
-        if compared:
-            rows.append(worst_of(compared))
-    return tuple(rows)
+    floors = [floor_of(as_vector(probe.dy), reference.gain) for probe in trial.probes]
+    return tuple(element_rows("reverse mode", trial, reference.gradients, floors, tolerance))

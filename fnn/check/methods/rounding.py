@@ -9,17 +9,8 @@ import numpy as np
 from fnn.check.compare import Array, norm
 from fnn.check.methods.references import auto_gradients
 from fnn.check.precision import dtype_of, is_real
-from fnn.check.trial import (
-    Gradient,
-    Subject,
-    Trial,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-    run_forward,
-    with_real_leaves,
-)
+from fnn.check.subject import Gradient, Subject, hand_leaves, point, real_leaves, with_real_leaves
+from fnn.check.trial import Trial, run_backward, run_forward
 from fnn.layer import PyTree
 
 NEARBY = 1e-9  # of a leaf's size: off a kink, but nowhere else

@@ -24,7 +24,8 @@ from fnn.check.probes import direction
 from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row
 from fnn.check.reports.verdicts import first_line, undecided_row
-from fnn.check.trial import Trial, as_vector, point, real_leaves
+from fnn.check.subject import as_vector, point, real_leaves
+from fnn.check.trial import Trial
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 
 STEP = 1e-6  # of the one-sided differences that look for a kink

@@ -15,7 +15,7 @@ import numpy as np
 
 from fnn.check.methods.one_sided import one_sided
 from fnn.check.reports.report import Verdict
-from fnn.check.trial import Vector
+from fnn.check.subject import Vector
 
 SAFETY = 3.0  # tolerated errors of a difference, in units of its own estimate
 HUGE = 1e8  # a gradient, where reverse mode has none and differences have no limit

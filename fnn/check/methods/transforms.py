@@ -26,17 +26,8 @@ from fnn.check.precision import exact, is_real
 from fnn.check.remembered import traced_once
 from fnn.check.reports.report import Row, worst_of
 from fnn.check.reports.verdicts import words_row
-from fnn.check.trial import (
-    Gradient,
-    Trial,
-    as_vector,
-    hand_leaves,
-    point,
-    real_leaves,
-    run_backward,
-    run_forward,
-    split,
-)
+from fnn.check.subject import Gradient, as_vector, hand_leaves, point, real_leaves, split
+from fnn.check.trial import Trial, run_backward, run_forward
 from fnn.layer import BackwardFunction, ForwardFunction, Key, PyTree
 from fnn.tree import paths
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn.check.mutation.rules import Change, numbers_of
 from fnn.check.precision import is_real
-from fnn.check.trial import Gradient
+from fnn.check.subject import Gradient
 from fnn.layer import BackwardFunction, PyTree
 from fnn.tree import paths
 

@@ -23,18 +23,17 @@ from fnn.check.mutation.mutants import Mutant
 from fnn.check.points import Point, structured_points
 from fnn.check.precision import exact, is_real
 from fnn.check.probes import direction, draw
-from fnn.check.trial import (
+from fnn.check.subject import (
     Gradient,
     Subject,
-    Trial,
     Vector,
     as_vector,
     hand_leaves,
     point,
     real_leaves,
-    run_forward,
     with_real_leaves,
 )
+from fnn.check.trial import Trial, run_forward
 from fnn.layer import PyTree
 
 SIZES = (1.0, 1.0, 0.1, 10.0, 1000.0)  # of the inputs that are drawn

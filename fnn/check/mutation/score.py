@@ -30,8 +30,9 @@ from fnn.check.mutation.evidence import (
 from fnn.check.mutation.mutants import Mutant, catalogued, planted, program_of
 from fnn.check.mutation.report import Finding, MutationReport
 from fnn.check.reports.report import GradientError, Report, Row
+from fnn.check.subject import Subject
 from fnn.check.subjects import given_subject, loss_subject
-from fnn.check.trial import Subject, Trial, attempt
+from fnn.check.trial import Trial, attempt
 from fnn.layer import Key, Layer, PyTree
 from fnn.losses.loss import Loss
 
