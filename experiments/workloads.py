@@ -1,9 +1,10 @@
 """Whole training steps and epochs against raw JAX (`experiments.reference`), timed in turn.
 
-    python -m experiments.workloads [--only W1 W2 W4] [--seconds 20]
+    python -m experiments.workloads [--only W1 W2 W3 W4] [--seconds 20]
 
 W1: MLP 784-512-512-10, batch 128. W2: convnet conv32-conv32-pool-conv64-conv64-pool-128-10 with
-BatchNorm and ReLU, 28x28x1, batch 128. W4: MLP 64-32-10 on scikit-learn's digits, batch 32, a whole
+BatchNorm and ReLU, 28x28x1, batch 128. W3: GPT of 4 layers, d 128, 4 heads, context 128, vocabulary
+65, batch 32, its blocks in a chain (and, named W3 looped, in a loop). W4: MLP 64-32-10 on scikit-learn's digits, batch 32, a whole
 epoch with shuffling and feeding. Raw JAX is `jax.value_and_grad` and the same Adam in one jit, called
 step by step as its users do; "donated" is the same with `donate_argnums`. Ratios are fnn / raw JAX,
 the median and quartiles over rounds; memory is temp + arguments + outputs - aliased.
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import reference
+from experiments import reference, reference_gpt
 from experiments.timing import in_turn, ratio, step_memory
 from fnn import losses, models, optimizers, train
 from fnn.layer import Layer
@@ -28,12 +29,14 @@ LOSS = losses.softmax_cross_entropy()
 def main() -> None:
     """Print the table of the workloads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", default=["W1", "W2", "W4"], choices=["W1", "W2", "W4"])
+    parser.add_argument(
+        "--only", nargs="+", default=["W1", "W2", "W3", "W4"], choices=["W1", "W2", "W3", "W4"]
+    )
     parser.add_argument("--seconds", type=float, default=20, help="timing, for each comparison")
     arguments = parser.parse_args()
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; ratio: median [quartiles]")
     for name in arguments.only:
-        {"W1": w1, "W2": w2, "W4": w4}[name](arguments.seconds)
+        {"W1": w1, "W2": w2, "W3": w3, "W4": w4}[name](arguments.seconds)
 
 
 def w1(seconds: float) -> None:
@@ -58,6 +61,24 @@ def w2(seconds: float) -> None:
     compare_epochs(
         "W2", net, reference.convnet_loss, params, stats, examples, batch, max(seconds, 40)
     )
+
+
+def w3(seconds: float) -> None:
+    """The GPT, step by step and sixteen steps a call; its optimizer is Adam on both sides."""
+    rng, (vocabulary, context, layers, width, batch) = (
+        np.random.default_rng(0),
+        (65, 128, 4, 128, 32),
+    )
+    params = reference_gpt.gpt_params(vocabulary, context, layers, width, rng)
+    ids = jnp.asarray(rng.integers(0, vocabulary, (16 * batch, context + 1)), jnp.int32)
+    x, targets = ids[:, :-1], ids[:, 1:]
+    for name, looped in (("W3", False), ("W3 looped", True)):
+        net = models.gpt(
+            vocabulary, context=context, layers=layers, features=width, heads=4, looped=looped
+        )
+        loss, first = reference_gpt.gpt_loss, (x[:batch], targets[:batch])
+        compare_steps(name, net, loss, params, [], *first, seconds)
+        compare_epochs(name, net, loss, params, [], (x, targets), batch, max(seconds, 40))
 
 
 def w4(seconds: float) -> None:

@@ -1,6 +1,8 @@
 """Losses, one value an example; each with its backward pass by hand."""
 
 from fnn.losses.cross_entropy import softmax_cross_entropy as softmax_cross_entropy
+from fnn.losses.ctc import CTCTarget as CTCTarget
+from fnn.losses.ctc import ctc as ctc
 from fnn.losses.hinge import hinge as hinge
 from fnn.losses.initial import expected_initial_loss as expected_initial_loss
 from fnn.losses.logistic import binary_focal as binary_focal

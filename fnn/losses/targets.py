@@ -37,12 +37,32 @@ def as_labels(
     Raises:
       ValueError: they are of no integer dtype or of another shape; one is out of range.
     """
+
+    def valid(labels: Any) -> Any:
+        return is_label(labels, classes, ignore)
+
+    return as_integers(name, target, shape, valid, f"labels in [0, {classes})")
+
+
+def as_integers(
+    name: str,
+    target: Any,
+    shape: tuple[int, ...],
+    valid: Callable[[Any], Any] | None,
+    wanted: str,
+) -> Array:
+    """Integers in int32 at least, of which those that are known are looked at with `valid`.
+
+    Raises:
+      ValueError: they are of no integer dtype or of another shape; one is not valid.
+    """
     given = _as_given(target)
     if not jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(f"{name}: expected integer targets, got {given.dtype}")
     _check_shape(name, "integer targets", given, shape)
-    # The values as they came: without x64, jax would cut an int64 to the 32 bits of another class.
-    look(name, given, lambda a: is_label(a, classes, ignore), f"labels in [0, {classes})")
+    if valid is not None:
+        # The values as they came: without x64, jax would cut an int64 to the 32 bits of another class.
+        look(name, given, valid, wanted)
     labels = jnp.asarray(given)
     return labels.astype(label_dtype(labels.dtype))
 

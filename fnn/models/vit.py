@@ -48,7 +48,7 @@ def vit(
       features: the width of the signal between them.
       heads: of each attention.
       expansion: each block's MLP is `expansion · features` wide.
-      pooling: "class" reads a learned token that is put before the patches, "mean" the mean of the patches.
+      pooling: "class" reads a learned token that is put before the patches, "mean" their mean.
       dropout_rate: after the positions and in the blocks; 0 for none, and no key is needed.
       looped: whether the blocks are a loop or a chain, see `gpt`.
 

@@ -39,6 +39,22 @@ def _none(rng: Generator) -> PyTree:
     return ()
 
 
+def _one_without_direction(rng: Generator) -> np.ndarray:
+    x = _numbers(6, 3)(rng)
+    x[2] = 0
+    return x
+
+
+def _utterances(rng: Generator) -> losses.CTCTarget:
+    """Repeated labels, padding in both arrays, an empty text, and one that its frames are too few for."""
+    del rng  # what is hard about it is chosen
+    return losses.CTCTarget(
+        labels=np.asarray([[1, 1], [1, 2], [-5, 9], [2, 2]], np.int32),
+        label_lengths=np.asarray([2, 2, 0, 2], np.int32),
+        input_lengths=np.asarray([5, 4, 3, 2], np.int32),
+    )
+
+
 LOSSES = {
     "softmax_cross_entropy, labels": LossRow(losses.softmax_cross_entropy, (6, 4), _labels),
     "softmax_cross_entropy, distribution": LossRow(
@@ -87,7 +103,8 @@ LOSSES = {
         lambda rng: Projected(*(_numbers(*shape)(rng) for shape in ((6, 3), (3, 5), (5,)))),
         lambda rng: rng.integers(0, 5, 6, np.int32),
     ),
-    "cosine_distance": LossRow(losses.cosine_distance, (6, 3), _numbers(6, 3)),
+    "ctc": LossRow(losses.ctc, (4, 5, 3), _utterances),
+    "cosine_distance": LossRow(losses.cosine_distance, _one_without_direction, _numbers(6, 3)),
     **{
         f"triplet, {distance}": LossRow(
             lambda distance=distance: losses.triplet(0.5, distance=distance),
