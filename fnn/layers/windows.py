@@ -51,7 +51,12 @@ def on_axis(windows: Windows, axis: int) -> Axis:
 
 
 def windows_on(
-    image: Sequence[int], window: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, layer: str
+    image: Sequence[int],
+    window: Sizes,
+    stride: Sizes,
+    padding: Padding,
+    dilation: Sizes,
+    layer: str,
 ) -> Windows:
     """The windows on an image of (height, width), or of another rank; `layer` is named in an error.
 
@@ -215,9 +220,7 @@ def check_images(x: Any, settings: WindowSettings, channels: int | None, rank: i
     if not fits or channels not in (None, x.shape[-1]) or x.shape[-1] < 1:
         among = f" with one to {MOST_AXES} spatial axes" if rank is None else ""
         expected = f"(N, {axes}, {'C' if channels is None else channels})"
-        raise ValueError(
-            f"{settings.layer}: expected x of shape {expected}{among}, got {x.shape}"
-        )
+        raise ValueError(f"{settings.layer}: expected x of shape {expected}{among}, got {x.shape}")
 
 
 def checked_padding(padding: Any, layer: str) -> Padding:

@@ -28,6 +28,24 @@ def test_output_size(size, window, stride, padding, dilation, outputs):
 
 
 @pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [(7, 3, 1, 0), (7, 3, 2, 0), (227, 11, 4, 0), (5, 3, 2, 1), (8, 3, 2, (0, 1))],
+)
+def test_exact_sizes(size, window, stride, padding):
+    floor = layers.conv_output_size(size, window, stride, padding)
+    assert layers.conv_output_size(size, window, stride, padding, exact=True) == floor
+
+
+def test_what_does_not_fit_is_an_error_only_if_asked():
+    """The notes' example: a 3×3 filter with stride 3 does not fit a 7×7 image."""
+    with pytest.raises(
+        ValueError, match=r"\(7 - 3\) / 3 \+ 1 = 2\.33, and 1 pixels .* or 2 more pixels of padding"
+    ):
+        layers.conv_output_size(7, 3, 3, exact=True)
+    assert layers.conv_output_size(7, 3, 3, (1, 1), exact=True) == 3
+
+
+@pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: layers.convolution(0, 3), "at least one feature"),
