@@ -47,7 +47,7 @@ def block() -> Layer:
 
 def chained(layer: Layer, times: int) -> Layer:
     """As many blocks, each traced for itself."""
-    return chain(*[layer] * times)
+    return chain(**{f"block_{i}": layer for i in range(times)})
 
 
 def by_hand(net: Layer) -> Program:
@@ -113,7 +113,7 @@ def compile_table(deep: int, rounds: int) -> None:
         ("chain", chained, (SHALLOW, MIDDLE)),
     ):
         nets = {depth: build(block(), depth) for depth in depths}
-        taken = {depth: [] for depth in depths}
+        taken: dict[int, list[tuple[float, float]]] = {depth: [] for depth in depths}
         for _ in range(rounds):
             for depth, net in nets.items():
                 taken[depth].append(seconds(net))

@@ -227,7 +227,8 @@ def over_time(
 
 
 def _without(leaf: Any, axis: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((*leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)
+    shape = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def _where(which: Array, a: Array, b: Array) -> Array:

@@ -1,7 +1,7 @@
 """Layers around one layer that change how it runs, not what it is made of.
 
-They have its children, its parameters' and state's paths, and its keys, so that wrapping a part of a
-network changes neither its checkpoint nor its draws.
+They have its children, its parameters' and state's paths, and its keys, so that wrapping a named part of
+a network changes neither its checkpoint nor its draws.
 """
 
 from collections.abc import Callable

@@ -35,6 +35,12 @@ from fnn.layers.noise import gaussian_dropout as gaussian_dropout
 from fnn.layers.noise import gaussian_noise as gaussian_noise
 from fnn.layers.noise import spatial_dropout as spatial_dropout
 from fnn.layers.pooling import max_pool as max_pool
+from fnn.layers.pooling_adaptive import adaptive_average_pool as adaptive_average_pool
+from fnn.layers.pooling_adaptive import adaptive_max_pool as adaptive_max_pool
+from fnn.layers.pooling_adaptive import global_max_pool as global_max_pool
+from fnn.layers.pooling_average import average_pool as average_pool
+from fnn.layers.pooling_average import global_average_pool as global_average_pool
+from fnn.layers.pooling_average import sum_pool as sum_pool
 from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.positions import rotary as rotary
 from fnn.layers.positions import sinusoidal_positions as sinusoidal_positions

@@ -1,10 +1,11 @@
 """Hard inputs, over every layer and loss: hand-written, reverse and forward mode give one answer.
 
-Each row is run at each kind of input below. The hand-written gradient and `jax.vjp` of the plain forward
-must agree element by element, in where a NaN or an infinity stands as well. `jax.jvp` is held to both by the
-adjoint identity ⟨dy, J t⟩ = ⟨Jᵀ dy, t⟩, once with tangents of x and once with tangents of the parameters
-(a basis vector would not do: its zeros times an infinity are NaN). A row whose answer differs from
-autodiff's at a kind names the kind in `hard`, with the reason; a reason that is not needed fails, too.
+Each row is run at each kind of input below. The hand-written gradient and `jax.vjp` of the plain
+forward must agree element by element, in where a NaN or an infinity stands as well. `jax.jvp` is held
+to both by the adjoint identity ⟨dy, J t⟩ = ⟨Jᵀ dy, t⟩, once with tangents of x and once with tangents of
+the parameters (a basis vector would not do: its zeros times an infinity are NaN). A row whose answer
+differs from autodiff's at a kind names the kind in `hard`, with the reason; a reason that is not needed
+fails, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -207,6 +208,11 @@ def test_layer(name, rng, key):
     judge(found, row.hard, kinds)
 
 
+def first(tree: PyTree, n: int) -> PyTree:
+    """The first n examples of every array that has them."""
+    return jax.tree.map(lambda leaf: leaf[:n] if leaf.ndim else leaf, tree)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss(name, rng):
     row: LossRow = LOSSES[name]
@@ -223,18 +229,11 @@ def test_loss(name, rng):
 
         return three_ways(lambda p, x: loss.forward(x, target)[0], hand, (), prediction)
 
-    kinds = {
-        kind: (x, jax.tree.map(lambda leaf: leaf[: leading(x)] if leaf.ndim else leaf, target))
-        for kind, x in hard_inputs(prediction, len(examples) == 1).items()
-        if kind != "no time"
-    }
+    inputs = hard_inputs(prediction, len(examples) == 1)
+    inputs.pop("no time", None)
+    kinds = {kind: (x, first(target, jax.tree.leaves(x)[0].shape[0])) for kind, x in inputs.items()}
     found = verdicts(kinds, run, 1e-4, row.refuses_empty_batch)
     judge(found, row.hard, kinds)
-
-
-def leading(x: PyTree) -> int:
-    """The length of the first axis."""
-    return jax.tree.leaves(x)[0].shape[0]
 
 
 def test_a_gradient_that_hides_an_infinity_or_a_nan_is_found(key):

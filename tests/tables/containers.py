@@ -19,7 +19,7 @@ from fnn.compose import (
     shared,
     transposed,
 )
-from fnn.dtypes import check_inexact
+from fnn.dtypes import check_inexact, parameter_dtype
 from fnn.layer import Layer, pure
 
 from .rows import LayerRow
@@ -43,17 +43,19 @@ def cell() -> Layer:
     """c ← tanh(w c + x), y = c: the smallest recurrence."""
 
     def init(key, x):
-        return jax.random.normal(key, x[0].shape[1:], x[0].dtype)
+        return jax.random.normal(key, x[0].shape[1:], parameter_dtype(x[0]))
 
     def forward(w, x):
         check_inexact(x[1])
-        c = jnp.tanh(jnp.broadcast_to(w, x[0].shape) * x[0] + x[1])
-        return (c, c), (x[0], c)
+        before, x = x
+        c = jnp.tanh(jnp.broadcast_to(w.astype(x.dtype), x.shape) * before + x)
+        return (c, c), (before, c)
 
     def backward(w, cache, dy):
         before, c = cache
-        d = (dy[0] + dy[1]).astype(c.dtype) * (1 + c) * (1 - c)
-        return (d * before).sum(axis=0), (d * jnp.broadcast_to(w, d.shape), d)
+        d = (dy[0].astype(c.dtype) + dy[1].astype(c.dtype)) * (1 + c) * (1 - c)
+        dw = (d * before).sum(axis=0).astype(w.dtype)
+        return dw, (d * jnp.broadcast_to(w.astype(c.dtype), d.shape), d)
 
     return pure("cell", forward, backward, init)
 

@@ -24,10 +24,15 @@ LAYERS = {
     ),
     "global_average_pool": LayerRow(layers.global_average_pool, (2, 3, 4, 3)),
     "max_pool of signals": LayerRow(lambda: layers.max_pool(3, stride=2, padding=1), (2, 7, 3)),
-    "max_pool of volumes": LayerRow(lambda: layers.max_pool(2, stride=1), (2, 3, 2, 3, 2)),
+    "max_pool of volumes": LayerRow(lambda: layers.max_pool((2, 1, 2), stride=1), (3, 3, 2, 3, 2)),
     "global_max_pool": LayerRow(layers.global_max_pool, (2, 3, 4, 3)),
     "adaptive_average_pool": LayerRow(lambda: layers.adaptive_average_pool((3, 2)), (2, 5, 4, 2)),
     "adaptive_max_pool": LayerRow(lambda: layers.adaptive_max_pool((3, 2)), (2, 5, 4, 2)),
     "adaptive_max_pool, even": LayerRow(lambda: layers.adaptive_max_pool(2), (2, 4, 6, 2)),
     "adaptive_max_pool, enlarging": LayerRow(lambda: layers.adaptive_max_pool(5), (2, 3, 2)),
+    "fractional_max_pool": LayerRow(lambda: layers.fractional_max_pool(1.5), (2, 6, 4, 2)),
+    "fractional_max_pool, random, disjoint": LayerRow(
+        lambda: layers.fractional_max_pool((1.5, 1.2), regions="random", overlapping=False),
+        (2, 5, 6, 2),
+    ),
 }
