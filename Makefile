@@ -16,7 +16,7 @@ test: $(VENV)/.dev ## the whole quick suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 mutation: $(VENV)/.dev ## the share of planted faults that the checker finds, layer by layer: all of them
 	$(BIN)/python -m experiments.mutation $(ARGS)

@@ -4,10 +4,11 @@
 
 W1: MLP 784-512-512-10, batch 128. W2: convnet conv32-conv32-pool-conv64-conv64-pool-128-10 with
 BatchNorm and ReLU, 28x28x1, batch 128. W3: GPT of 4 layers, d 128, 4 heads, context 128, vocabulary
-65, batch 32, its blocks in a chain (and, named W3 looped, in a loop). W4: MLP 64-32-10 on scikit-learn's digits, batch 32, a whole
-epoch with shuffling and feeding. Raw JAX is `jax.value_and_grad` and the same Adam in one jit, called
-step by step as its users do; "donated" is the same with `donate_argnums`. Ratios are fnn / raw JAX,
-the median and quartiles over rounds; memory is temp + arguments + outputs - aliased.
+65, batch 32, its blocks in a chain and, as "W3 looped", in a loop. W4: MLP 64-32-10 on scikit-learn's
+digits, batch 32, a whole epoch with shuffling and feeding. Raw JAX is `jax.value_and_grad` and the same
+Adam in one jit, called step by step as its users do; "donated" is the same with `donate_argnums`.
+Ratios are fnn / raw JAX, the median and quartiles over rounds; memory is temp + arguments + outputs -
+aliased.
 """
 
 import argparse
@@ -64,13 +65,13 @@ def w2(seconds: float) -> None:
 
 
 def w3(seconds: float) -> None:
-    """The GPT, step by step and sixteen steps a call; its optimizer is Adam on both sides."""
+    """The GPT, step by step and eight steps a call; its optimizer is Adam on both sides."""
     rng, (vocabulary, context, layers, width, batch) = (
         np.random.default_rng(0),
         (65, 128, 4, 128, 32),
     )
     params = reference_gpt.gpt_params(vocabulary, context, layers, width, rng)
-    ids = jnp.asarray(rng.integers(0, vocabulary, (16 * batch, context + 1)), jnp.int32)
+    ids = jnp.asarray(rng.integers(0, vocabulary, (8 * batch, context + 1)), jnp.int32)
     x, targets = ids[:, :-1], ids[:, 1:]
     for name, looped in (("W3", False), ("W3 looped", True)):
         net = models.gpt(

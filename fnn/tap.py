@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.compose.stacking import restored
 from fnn.compose.watch import Around, Kept, Looped, Told
 from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Key, Layer, PyTree, map_layers
@@ -95,7 +96,8 @@ def _walk(layer: Layer, path: str, cache: PyTree, told: PyTree) -> Iterator[tupl
         return
     rounds = range(cache.rounds.value)
     for i in reversed(rounds) if cache.backwards.value else rounds:
-        children, gradients = _round(cache.children, i), _round(told, i)
+        children = restored(_round(cache.children, i), known=cache.fixed)
+        gradients = _round(told, i)
         for name, part in layer.parts.items():
             yield from _walk(part, _joined(path, f"{name}[{i}]"), children[name], gradients[name])
 

@@ -25,10 +25,11 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
     """The layer with its arithmetic in `dtype`, on parameters that stay as they are.
 
     Forward: the layer's, on x and parameters converted to `dtype`; y is converted to the dtype of x, or
-    stays in `dtype` where x has only integers. Backward: the layer's, on dy converted to `dtype`; then
-    dparams to the dtypes of the parameters, and dx to that of x. So an optimizer sees wide parameters and
-    wide gradients, and small updates are not rounded away. State keeps its dtype: running averages need
-    their digits. float16 reaches no further than 65504, so gradients in it may need a scaled loss.
+    where x has only integers, to that of the parameters. Backward: the layer's, on dy converted to
+    `dtype`; then dparams to the dtypes of the parameters, and dx to that of x. So an optimizer sees wide
+    parameters and wide gradients, and small updates are not rounded away. State keeps its dtype: running
+    averages need their digits. float16 ends at 65504, and at 6e-8 below, so gradients in it may need a
+    scaled loss.
 
     Shapes: the layer's; so are the parameters, the state and their paths. Cache: the layer's, in `dtype`.
     Source: Micikevicius et al. (2018).
@@ -45,8 +46,8 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
         to = jax.dtypes.canonicalize_dtype(dtype)  # float64 is float32 where jax has no float64
         return jax.tree.map(lambda leaf: leaf.astype(to) if _floating(leaf) else leaf, tree)
 
-    def wide(y: PyTree, x: PyTree) -> PyTree:
-        to = next((leaf.dtype for leaf in jax.tree.leaves(x) if _floating(leaf)), None)
+    def wide(y: PyTree, *given: PyTree) -> PyTree:
+        to = next((leaf.dtype for leaf in jax.tree.leaves(given) if _floating(leaf)), None)
         return jax.tree.map(
             lambda leaf: leaf.astype(to) if to is not None and _floating(leaf) else leaf, y
         )
@@ -57,7 +58,7 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
         x = as_arrays(x)
         y, new_state, cache = layer.forward(narrow(params), state, narrow(x), key)
         new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
-        return wide(y, x), new_state, Around(cache, MixedOutlines(outline(x), outline(y)))
+        return wide(y, x, params), new_state, Around(cache, MixedOutlines(outline(x), outline(y)))
 
     def backward(params: PyTree, cache: Around, dy: PyTree) -> tuple[PyTree, PyTree]:
         of_x, of_y = cache.own
@@ -68,7 +69,7 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
 
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         x = as_arrays(x)
-        return wide(layer.predict(narrow(params), state, narrow(x)), x)
+        return wide(layer.predict(narrow(params), state, narrow(x)), x, params)
 
     return wrapper(
         lambda inner: mixed(inner, dtype),

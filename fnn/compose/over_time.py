@@ -15,7 +15,7 @@ from jax import lax
 
 from fnn.compose.child import check_children, describe, within
 from fnn.compose.cotangent import Outline, cotangent, outline
-from fnn.compose.stacking import Distinct, distinct, restored
+from fnn.compose.stacking import Distinct, distinct, needed, restored
 from fnn.compose.watch import Looped, unwatched, watched
 from fnn.compose.wrapper import check_layer
 from fnn.dtypes import accumulation_dtype
@@ -143,26 +143,45 @@ def over_time(
         check_children("over_time", "state", state, parts)
         carry, xs, ends, steps = taken_apart(as_arrays(x))
         xs, key, own = time_first(xs, ends), child_key(key, "cell"), params["cell"]
+        state_leaves, state_tree = jax.tree.flatten(state["cell"])
+        # Of a frozen cell's state, most stays: carried, it would be cached anew in every step.
+        stays = _unchanged(cell, own, state["cell"], (carry, xs), key)
+        constants = [leaf for leaf, same in zip(state_leaves, stays, strict=True) if same]
+
+        def whole(moving: list[Array]) -> PyTree:
+            still, rest = iter(constants), iter(moving)
+            return jax.tree.unflatten(state_tree, [next(still if same else rest) for same in stays])
+
+        def moving_of(state: PyTree) -> list[Array]:
+            leaves = jax.tree.leaves(state)
+            return [leaf for leaf, same in zip(leaves, stays, strict=True) if not same]
+
+        fixed = [*jax.tree.leaves(own), *constants]
 
         def step(
-            before: tuple[PyTree, PyTree], each: tuple[PyTree, Array]
-        ) -> tuple[tuple[PyTree, PyTree], Distinct]:
-            (carry, state), (x, t) = before, each
+            before: tuple[PyTree, list[Array]], each: tuple[PyTree, Array]
+        ) -> tuple[tuple[PyTree, list[Array]], tuple[PyTree, Distinct]]:
+            (carry, moving), (x, t) = before, each
             key_now = None if key is None else jax.random.fold_in(key, t)
             with within("cell", (carry, x)):
-                new, state, cache = cell.forward(own, state, (carry, x), key_now)
+                new, state, cache = cell.forward(own, whole(moving), (carry, x), key_now)
                 carry, y = advance(ends, t, _pair(new), carry)
-            return (carry, state), distinct((y, cache), known=jax.tree.leaves((own, x)))
+            known = [*fixed, *jax.tree.leaves((x, y))]
+            return (carry, moving_of(state)), (y, distinct({"cell": cache}, known))
 
-        (carry, new_state), collected = lax.scan(
-            step, (carry, state["cell"]), (xs, jnp.arange(steps)), reverse=reverse
+        (carry, moving), (ys, collected) = lax.scan(
+            step, (carry, moving_of(state["cell"])), (xs, jnp.arange(steps)), reverse=reverse
         )
-        ys, cache = restored(collected, known=jax.tree.leaves((own, xs)))
-        leaves, structure = jax.tree.flatten(carry)
-        shapes = Static((tuple(leaf.shape for leaf in leaves), structure))
-        ends_kept = Ends(outline((carry, ys)), shapes, ends)
-        kept = Looped({"cell": cache}, Static(steps), Static(reverse), ends_kept)
-        return result(carry, ys), {"cell": new_state}, kept
+        stacked = [*jax.tree.leaves((xs, ys)), *collected.kept]
+        needs = needed(collected, [*fixed, *stacked])
+        kept = Looped(
+            Distinct(needs[len(fixed) :], collected.plan),
+            needs[: len(fixed)],
+            Static(steps),
+            Static(reverse),
+            _ends(carry, ys, ends),
+        )
+        return result(carry, ys), {"cell": whole(moving)}, kept
 
     def backward(params: PyTree, cache: Looped, dy: PyTree) -> tuple[PyTree, PyTree]:
         check_children("over_time", "params", params, parts)
@@ -178,7 +197,7 @@ def over_time(
             after: tuple[PyTree, PyTree], each: tuple[PyTree, Distinct, Array]
         ) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, PyTree]]:
             (dcarry, total), (dy, kept, t) = after, each
-            passed, cached = None, restored(kept)
+            passed, cached = None, restored(kept, known=cache.fixed)["cell"]
             if ends is not None:
                 active = t.astype(ends.dtype) < ends
                 zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
@@ -194,7 +213,7 @@ def over_time(
         (dcarry, total), (dxs, told) = lax.scan(
             step,
             (dcarry, nothing),
-            (dys, distinct(cache.children["cell"]), jnp.arange(steps)),
+            (dys, cache.children, jnp.arange(steps)),
             reverse=not reverse,
         )
         dparams = jax.tree.map(lambda s, p: s.astype(p.dtype), total, own)
@@ -249,3 +268,27 @@ def _check_carry(new: PyTree, old: PyTree) -> None:
             f"over_time: expected the cell to return the carry as it takes it, {describe(old)}, got "
             f"{describe(new)}"
         )
+
+
+def _ends(carry: PyTree, ys: PyTree, lengths: Array | None) -> Ends:
+    leaves, structure = jax.tree.flatten(carry)
+    shapes = Static((tuple(leaf.shape for leaf in leaves), structure))
+    return Ends(outline((carry, ys)), shapes, lengths)
+
+
+def _unchanged(cell: Layer, params: PyTree, state: PyTree, x: PyTree, key: Key) -> list[bool]:
+    """Which leaves of its state the cell returns as they came."""
+    found: list[bool] = []
+
+    def one_step(state: PyTree, x: PyTree, key: Key) -> tuple[()]:
+        _, new_state, _ = cell.forward(params, state, x, key)
+        pairs = zip(jax.tree.leaves(new_state), jax.tree.leaves(state), strict=True)
+        found.extend(new is old for new, old in pairs)
+        return ()
+
+    if jax.tree.leaves(state):
+        carry, xs = x
+        first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+        with within("cell", (carry, first)):
+            jax.eval_shape(one_step, state, (carry, first), key)
+    return found

@@ -1,12 +1,14 @@
 """Memory for time: a layer whose inner values are computed again in its backward pass."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jax import lax
 
 from fnn.compose.watch import watched
 from fnn.compose.wrapper import check_layer, wrapper
-from fnn.layer import Key, Layer, PyTree, as_arrays
+from fnn.layer import Array, Key, Layer, PyTree, as_arrays
 
 
 class RematCache(NamedTuple):
@@ -42,12 +44,32 @@ def remat(layer: Layer) -> Layer:
     def backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
         if watched(cache):
             return layer.backward(params, cache, dy)
-        # The compiler would see that the two forward passes are one, and keep the first one's values.
-        # Behind the barrier they are not, and the second cannot begin before dy is there.
-        params, cache, dy = lax.optimization_barrier((params, cache, as_arrays(dy)))
-        _, _, inside = layer.forward(params, *cache)
+        params, (state, x, key), dy = lax.optimization_barrier((params, cache, as_arrays(dy)))
+        _, _, inside = layer.forward(params, state, _known_late(x, dy), key)
         return layer.backward(params, inside, dy)
 
     return wrapper(
         remat, layer, f"remat({layer.name})", layer.init, forward, backward, layer.predict
     )
+
+
+def _known_late(x: PyTree, dy: PyTree) -> PyTree:
+    """x, so that no compiler can tell it from something that is made of dy.
+
+    A compiler that sees that two forward passes are one runs the first alone and keeps its values. The
+    barrier is meant to hide it, but XLA:CPU removes it first (and so does nothing for `jax.checkpoint`
+    outside of a loop). One that is computed from dy, as it were, cannot be removed; and the second pass
+    cannot begin before dy is there.
+    """
+    some = next((leaf for leaf in jax.tree.leaves(dy) if leaf.size), None)
+    if some is None:
+        return x
+    number = some[(0,) * some.ndim]
+    one = (number == number) | (number != number)  # of which one holds, of a NaN the second
+
+    def times_one(leaf: Array) -> Any:
+        if jnp.issubdtype(leaf.dtype, jnp.bool_):
+            return leaf & one
+        return leaf * one.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.number) else leaf
+
+    return jax.tree.map(times_one, x)

@@ -73,11 +73,8 @@ def repeat(block: Layer, times: int) -> Layer:
 
         y, collected = lax.scan(one, x, (given, jnp.arange(times)))
         next_state, cache = restored(collected, known=jax.tree.leaves(given))
-        return (
-            y,
-            {"block": next_state},
-            Looped({"block": cache}, Static(times), Static(False), outline(x)),
-        )
+        kept = Looped(distinct({"block": cache}), [], Static(times), Static(False), outline(x))
+        return y, {"block": next_state}, kept
 
     def backward(params: PyTree, cache: Looped, dy: PyTree) -> tuple[PyTree, PyTree]:
         check(params, "params")
@@ -88,7 +85,7 @@ def repeat(block: Layer, times: int) -> Layer:
                 dparams, dx = block.backward(params, cache, dy)
             return dx, dparams
 
-        blocks = distinct((params["block"], cache.children["block"]))
+        blocks = distinct((params["block"], restored(cache.children)["block"]))
         dx, dparams = lax.scan(one, cotangent(dy, cache.own), blocks, length=times, reverse=True)
         return {"block": dparams}, dx
 

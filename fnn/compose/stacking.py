@@ -41,6 +41,12 @@ def distinct(tree: PyTree, known: Sequence[Any] = ()) -> Distinct:
     return Distinct(kept, Static(Plan(structure, tuple(places))))
 
 
+def needed(once: Distinct, known: Sequence[Any]) -> list[Any]:
+    """The known arrays that `restored` will look at; None, which takes no memory, for the others."""
+    used = set(once.plan.value.places)
+    return [array if place in used else None for place, array in enumerate(known)]
+
+
 def restored(once: Distinct, known: Sequence[Any] = ()) -> PyTree:
     """The whole tree again; inside and outside of the loop alike."""
     structure, places = once.plan.value

@@ -18,7 +18,7 @@ from fnn.random import child_key
 class ConditionalCache(NamedTuple):
     """Which branch it was, and the caches of all, of which those not taken are blank."""
 
-    index: Array  # int32
+    taken: Array  # int32, the number of the branch
     branches: dict[str, PyTree]
 
 
@@ -101,7 +101,7 @@ def conditional(*unnamed: Layer, **named: Layer) -> Layer:
             return zeros, jax.tree.map(lambda d: jnp.zeros(d.shape, d.dtype), shapes[1])
 
         branches = [lambda name=name: taken(name) for name in parts]
-        dparams, dx = choose(cache.index, [*branches, out_of_range])
+        dparams, dx = choose(cache.taken, [*branches, out_of_range])
         return dparams, (None, dx)
 
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
@@ -159,7 +159,7 @@ def _check_outputs(y: Mapping[str, PyTree]) -> None:
 def _blank(leaf: jax.ShapeDtypeStruct, key: Key) -> Array:
     """An array for the cache of a branch that is not taken; nobody reads it."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jnp.broadcast_to(key, leaf.shape)
+        return jnp.broadcast_to(jnp.asarray(key), leaf.shape)
     return jnp.zeros(leaf.shape, leaf.dtype)
 
 

@@ -6,10 +6,11 @@ Most containers hand both on unawares. Those that run a child in a loop say so b
 that add, move, convert or drop caches or gradients leave them as they are while `watched` says so.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
+from fnn.compose.stacking import Distinct
 from fnn.layer import PyTree, Static
 
 
@@ -31,7 +32,8 @@ class Told(NamedTuple):
 class Looped(NamedTuple):
     """The cache of a container that calls its children once a round, in this order or from the end."""
 
-    children: PyTree  # caches by name; each leaf has the rounds for its first axis
+    children: Distinct  # of the caches by name; what is kept has the rounds for its first axis
+    fixed: list[Any]  # what is the same in all rounds: known to `children`
     rounds: Static[int]
     backwards: Static[bool]
     own: PyTree  # what the container's backward needs besides

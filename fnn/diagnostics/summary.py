@@ -1,12 +1,13 @@
 """What a network is made of: each leaf layer's shape, size and cost, found without running it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
 from fnn.check.reports.text import table
+from fnn.compose.frozen import FrozenState
 from fnn.diagnostics.flops import flops_by_call
 from fnn.layer import Key, Layer, PyTree, map_layers
 
@@ -45,8 +46,6 @@ class _Record(NamedTuple):
     """What a leaf was called with, as seen while tracing."""
 
     name: str
-    params: PyTree
-    state: PyTree
     y: PyTree
 
 
@@ -82,8 +81,8 @@ def summary(net: Layer, x: PyTree) -> Summary:
             path or "(network)",
             record.name,
             _shapes(record.y),
-            _elements(record.params),
-            _elements(record.state),
+            _elements(_held(params, path)),
+            _elements(_held(state, path)),
             flops[_FORWARD + path],
             flops[_BACKWARD + path],
         )
@@ -109,13 +108,33 @@ def _marked(path: str, leaf: Layer, records: dict[str, _Record]) -> Layer:
         params: PyTree, state: PyTree, x: PyTree, key: Key
     ) -> tuple[PyTree, PyTree, PyTree]:
         result = _call(_FORWARD + path, leaf.forward, params, state, x, key)
-        records.setdefault(path, _Record(leaf.name, params, state, result[0]))
+        records.setdefault(path, _Record(leaf.name, result[0]))
         return result
 
     def backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
         return _call(_BACKWARD + path, leaf.backward, params, cache, dy)
 
     return leaf._replace(forward=forward, backward=backward)
+
+
+def _held(tree: PyTree, path: str) -> list[PyTree]:
+    """What the network's params, or its state, hold for the leaf at `path`: what is stacked for the
+    rounds of a loop counts so, what a frozen layer has is state, and what is shared is held once.
+    """
+    held = [tree]
+    for name in path.split("/") if path else ():
+        held = [below[name] for below in _opened(held) if name in below]
+    return held
+
+
+def _opened(held: list[PyTree]) -> list[Mapping[str, PyTree]]:
+    found: list[Mapping[str, PyTree]] = []
+    for tree in held:
+        if isinstance(tree, FrozenState):
+            found += _opened([tree.params, tree.state])
+        elif isinstance(tree, Mapping):
+            found.append(tree)
+    return found
 
 
 def _call(name: str, function: Callable[..., Any], *args: PyTree) -> Any:

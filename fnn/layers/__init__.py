@@ -34,6 +34,7 @@ from fnn.layers.noise import dropout as dropout
 from fnn.layers.noise import gaussian_dropout as gaussian_dropout
 from fnn.layers.noise import gaussian_noise as gaussian_noise
 from fnn.layers.noise import spatial_dropout as spatial_dropout
+from fnn.layers.noise_weights import dropconnect as dropconnect
 from fnn.layers.pooling import max_pool as max_pool
 from fnn.layers.pooling_adaptive import adaptive_average_pool as adaptive_average_pool
 from fnn.layers.pooling_adaptive import adaptive_max_pool as adaptive_max_pool
@@ -41,6 +42,7 @@ from fnn.layers.pooling_adaptive import global_max_pool as global_max_pool
 from fnn.layers.pooling_average import average_pool as average_pool
 from fnn.layers.pooling_average import global_average_pool as global_average_pool
 from fnn.layers.pooling_average import sum_pool as sum_pool
+from fnn.layers.pooling_fractional import fractional_max_pool as fractional_max_pool
 from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.positions import rotary as rotary
 from fnn.layers.positions import sinusoidal_positions as sinusoidal_positions
@@ -52,6 +54,14 @@ from fnn.layers.rectifiers import prelu as prelu
 from fnn.layers.rectifiers import relu as relu
 from fnn.layers.rectifiers import relu6 as relu6
 from fnn.layers.rectifiers import selu as selu
+from fnn.layers.recurrent_cell import HiddenCarry as HiddenCarry
+from fnn.layers.recurrent_gru import gru as gru
+from fnn.layers.recurrent_gru import gru_cell as gru_cell
+from fnn.layers.recurrent_lstm import LSTMCarry as LSTMCarry
+from fnn.layers.recurrent_lstm import lstm as lstm
+from fnn.layers.recurrent_lstm import lstm_cell as lstm_cell
+from fnn.layers.recurrent_rnn import rnn as rnn
+from fnn.layers.recurrent_rnn import rnn_cell as rnn_cell
 from fnn.layers.shapes import flatten as flatten
 from fnn.layers.shapes import identity as identity
 from fnn.layers.shapes import reshape as reshape

@@ -41,7 +41,8 @@ class BatchNormCache(NamedTuple):
     """The input and the batch's statistics; the normalized x is computed again from them."""
 
     x: Array  # (N, …, C)
-    mean: Array  # (1, …, 1, C), at least float32
+    first: Array  # (1, …, 1, C), at least float32: each channel's first element
+    offset: Array  # (1, …, 1, C), μ less that
     rstd: Array  # (1, …, 1, C), 1 / √(var + eps)
 
 
@@ -62,8 +63,9 @@ def batch_norm(
 
         μ = Σ x / M      σ² = Σ (x - μ)² / M      x̂ = (x - μ) / √(σ² + eps)      y = scale · x̂ + bias
 
-    The variance is taken in two passes: E[x²] - μ² would cancel for a mean far from 0. Backward,
-    through μ and σ² as well:
+    The variance is taken in two passes, as E[x²] - μ² would cancel for a mean far from 0, and a channel's
+    first element is taken away from it before its mean is, as μ itself is only known to a part in 2²⁴.
+    Backward, through μ and σ² as well:
 
         dbias = Σ dy      dscale = Σ dy · x̂
         dx = scale / √(σ² + eps) · (dy - dbias / M - x̂ · dscale / M)
@@ -78,7 +80,8 @@ def batch_norm(
     then those of the part, to be summed over these axes as the gradients of any layer are.
 
     Shapes: x (N, …, C): (N, C) for dense layers, (N, H, W, C) for images. Parameters take the dtype of
-    x; statistics are at least float32. Cache: x, μ and 1/√(σ² + eps). With M = 1, y = bias.
+    x; statistics are at least float32. Cache: x, and x₁, μ - x₁ and 1/√(σ² + eps) of each channel. With
+    M = 1, y = bias.
     Source: Ioffe, Szegedy (2015); for the union of two sets: Chan, Golub, LeVeque (1983).
 
     Args:
@@ -106,11 +109,14 @@ def batch_norm(
     def across(total: Array) -> Array:
         return jax.lax.psum(total, names) if names else total
 
+    def parts() -> int:
+        return math.prod(jax.lax.axis_size(name) for name in names)
+
     def count(x: Array) -> int:
-        return x.size // x.shape[-1] * math.prod(jax.lax.axis_size(name) for name in names)
+        return x.size // x.shape[-1] * parts()
 
     def init(key: Key, x: Array) -> tuple[NormParams, BatchNormState | PopulationState]:
-        check_input("batch_norm", NormParams(None, None), x, axes=2, form="N, …")
+        check_input("batch_norm", (), x, axes=2, form="N, …")
         shape, wide = x.shape[-1:], accumulation_dtype(parameter_dtype(x))
         mean, var = zeros(None, shape, wide), ones(None, shape, wide)
         if momentum is None:
@@ -135,32 +141,37 @@ def batch_norm(
     ) -> tuple[Array, BatchNormState | PopulationState, BatchNormCache]:
         del key  # nothing is drawn
         x = as_arrays(x)
-        check_input("batch_norm", params, x, axes=2, form="N, …")
+        check_input("batch_norm", (*params, state.mean), x, axes=2, form="N, …")
         if x.size == 0:
             raise ValueError(f"batch_norm: expected elements to take a mean of, got x {x.shape}")
         wide, axes, size = x.astype(accumulation_dtype(x.dtype)), _all_but_last(x), count(x)
-        mean = across(wide.sum(axis=axes, keepdims=True)) / size
-        centred = wide - mean
+        # It cancels, so it has no derivative; of several parts, any number near them all would do.
+        first = jax.lax.stop_gradient(wide[tuple(slice(1) for _ in axes)])
+        first = across(first) / parts()
+        wide = wide - first
+        offset = across(wide.sum(axis=axes, keepdims=True)) / size
+        centred = wide - offset
         var = across((centred * centred).sum(axis=axes, keepdims=True)) / size
         rstd = jax.lax.rsqrt(var + eps)
         y = shifted(centred * scaled(rstd, params), params)
-        return y.astype(x.dtype), update(state, mean, var, size), BatchNormCache(x, mean, rstd)
+        state = update(state, first + offset, var, size)
+        return y.astype(x.dtype), state, BatchNormCache(x, first, offset, rstd)
 
     def backward(params: NormParams, cache: BatchNormCache, dy: Array) -> tuple[NormParams, Array]:
-        x, mean, rstd = cache
+        x, first, offset, rstd = cache
         axes, size = _all_but_last(x), count(x)
-        wide_dy = as_arrays(dy).astype(mean.dtype)
+        wide_dy = as_arrays(dy).astype(first.dtype)
         # x̂ = centred · rstd, with the factor taken out of the sum and of the elements: a tenth faster.
-        centred = x.astype(mean.dtype) - mean
+        centred = x.astype(first.dtype) - first - offset
         dbias = wide_dy.sum(axis=axes, keepdims=True)
         dscale = (wide_dy * centred).sum(axis=axes, keepdims=True) * rstd
-        offset, slope = across(dbias) / size, across(dscale) * rstd / size
-        dx = scaled(rstd, params) * (wide_dy - offset - centred * slope)
+        along_ones, slope = across(dbias) / size, across(dscale) * rstd / size
+        dx = scaled(rstd, params) * (wide_dy - along_ones - centred * slope)
         return gradients(params, dscale, dbias), dx.astype(x.dtype)
 
     def predict(params: NormParams, state: BatchNormState | PopulationState, x: Array) -> Array:
         x = as_arrays(x)
-        check_input("batch_norm", params, x, axes=2, form="N, …")
+        check_input("batch_norm", (*params, state.mean), x, axes=2, form="N, …")
         wide = x.astype(state.mean.dtype)
         factor = scaled(jax.lax.rsqrt(like(state.var, wide) + eps), params)
         y = shifted((wide - like(state.mean, wide)) * factor, params)

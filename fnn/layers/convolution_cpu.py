@@ -194,7 +194,7 @@ def depthwise_kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int
 
 
 def _multiply_add(x: Array, w: Array, windows: Windows) -> Array:
-    """Σ over the window's places of the pixels of a padded x there times their weight; float32 at least."""
+    """Σ over the weights of weight times the pixels of a padded x under it; float32 at least."""
     wide = accumulation_dtype(x.dtype)
     shape = (x.shape[0], *windows.output, x.shape[-1])
     y = jnp.zeros(shape, wide)

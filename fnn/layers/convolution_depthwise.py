@@ -24,7 +24,7 @@ def depthwise_convolution(
 
     Forward, with m = `multiplier` outputs for each channel, which lie side by side:
 
-        y[n, o, q, c m + k] = b[c m + k] + Σ_{i,j} x[n, o s - p + i d, q s - p + j d, c] w[i, j, 0, c m + k]
+        y[n, o, q, f] = b[f] + Σ_{i,j} x[n, o s - p + i d, q s - p + j d, c] w[i, j, 0, f],  f = c m + k
 
     Backward is that of `convolution`, without its sums over channels:
 

@@ -12,6 +12,7 @@ shape, and on the platform that the program is compiled for:
     one group (dense)               y: one convolution                       one convolution each
                                     dx: one; few inputs and strides apart
                                     dw: in chunks of a few images
+    one group, three axes           layer by layer, by the forms for images  one convolution each
 
 Comments in `convolution_cpu` give the measured ratios.
 """
@@ -28,7 +29,10 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 from fnn.layers import convolution_cpu as cpu
 from fnn.layers import convolution_plain as plain
+from fnn.layers import convolution_volumes as volumes
 from fnn.layers.windows import Windows
+
+VOLUME = 3  # axes of an image
 
 # Jitted, so that a call outside of any `jit` compiles once a shape and not once a call.
 _form = functools.partial(jax.jit, static_argnames=("windows", "groups"))
@@ -40,10 +44,11 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         y = _product(_rows(_strided(x, windows)), _one_weight(w))
         return y.reshape(x.shape[0], *windows.output, w.shape[-1])
-    if groups == 1:
+    volumes_here = len(windows.image) == VOLUME
+    if groups == 1 and not volumes_here:
         return plain.convolve(x, w, windows, groups)
-    depthwise = groups == x.shape[-1]
-    form = cpu.depthwise_convolve if depthwise else cpu.by_group(plain.convolve)
+    dense = volumes.convolve if volumes_here else plain.convolve
+    form = _of_groups(dense, cpu.depthwise_convolve, groups, groups == x.shape[-1])
     return _by_platform(form, plain.convolve, x, w, windows, groups)
 
 
@@ -53,12 +58,9 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         dx = _product(_rows(dy), _one_weight(w).T)
         return _unstrided(dx.reshape(*dy.shape[:-1], w.shape[-2]), windows)
-    if groups == 1:
-        form: cpu.Form = cpu.dense_input_gradient
-    elif w.shape[-2] == 1:
-        form = cpu.depthwise_input_gradient
-    else:
-        form = cpu.by_group(cpu.dense_input_gradient)
+    volumes_here = len(windows.image) == VOLUME
+    dense = volumes.input_gradient if volumes_here else cpu.dense_input_gradient
+    form = _of_groups(dense, cpu.depthwise_input_gradient, groups, w.shape[-2] == 1)
     return _by_platform(form, plain.input_gradient, dy, w, windows, groups)
 
 
@@ -68,13 +70,17 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
     if _pointwise(windows, groups):
         dw = _product(_rows(_strided(x, windows)).T, _rows(dy))
         return dw.reshape(*windows.window, *dw.shape)
-    if groups == 1:
-        form: cpu.Form = cpu.dense_kernel_gradient
-    elif groups == x.shape[-1]:
-        form = cpu.depthwise_kernel_gradient
-    else:
-        form = cpu.by_group(cpu.dense_kernel_gradient)
+    volumes_here = len(windows.image) == VOLUME
+    dense = volumes.kernel_gradient if volumes_here else cpu.dense_kernel_gradient
+    form = _of_groups(dense, cpu.depthwise_kernel_gradient, groups, groups == x.shape[-1])
     return _by_platform(form, plain.kernel_gradient, x, dy, windows, groups)
+
+
+def _of_groups(dense: cpu.Form, depthwise: cpu.Form, groups: int, alone: bool) -> cpu.Form:
+    """`alone`: every group has one input channel."""
+    if groups == 1:
+        return dense
+    return depthwise if alone else cpu.by_group(dense)
 
 
 def _by_platform(

@@ -49,12 +49,13 @@ def transposed_convolution(
 ) -> Layer:
     """Every pixel writes a window of weights, times its value, into a larger image, where they add up.
 
-    This is what a `convolution` with the same settings does to dy in its backward pass: its transpose, not
-    its inverse ("deconvolution" is a misnomer). Settings are for one axis, two or three, as there.
+    This is what a `convolution` with the same settings does to dy in its backward pass: its transpose,
+    not its inverse ("deconvolution" is a misnomer). Settings are for one axis, two or three, as there.
 
     Forward, with stride s, dilation d, and p the rows and columns that are cut off before the first:
 
-        y[n, u, v, f] = b[f] + Σ_{i,j,c} x[n, o, q, c] w[i, j, c, f],  o s - p + i d = u, q s - p + j d = v
+        y[n, u, v, f] = b[f] + Σ_{i,j,c} x[n, o, q, c] w[i, j, c, f]   with o s - p + i d = u
+                                                                       and  q s - p + j d = v
 
     Backward. The transpose of the transpose is the convolution itself:
 
@@ -66,12 +67,12 @@ def transposed_convolution(
 
         H' = (H - 1) s + (h - 1) d + 1 - low - high + output_padding        otherwise
 
-    so that a convolution with these settings makes H of H'. Parameters take the dtype of x; sums are taken
-    in float32 at least. Cache: x. Source: Zeiler et al. (2010); Dumoulin, Visin (2016).
+    so that a convolution with these settings makes H of H'. Parameters take the dtype of x; sums are
+    taken in float32 at least. Cache: x. Source: Zeiler et al. (2010); Dumoulin, Visin (2016).
 
-    Initial weights. Under a stride, an output pixel meets only every s-th weight. Those that meet are drawn
-    together, as the dense kernel that they are, so that `kernel_init` knows their true fan-in and all
-    pixels of y get the variance that it promises (a single draw would make it s² too small, and uneven).
+    Initial weights. Under a stride, an output pixel meets only every s-th weight. Those that meet are
+    drawn together, as the dense kernel that they are, so that `kernel_init` knows their true fan-in and
+    all pixels of y get the variance that it promises (one draw for all: s² too small, and uneven).
 
     Args:
       features: output channels, F.
@@ -194,7 +195,7 @@ def _with_output_padding(
         )
     if settings.padding == "SAME" and any(on_axes(more, rank)):
         raise ValueError(
-            f'{settings.layer}: expected no output_padding with "SAME", which makes stride · size outputs, '
+            f'{settings.layer}: expected no output_padding with "SAME", for stride · size outputs, '
             f"got {output_padding!r}"
         )
     return settings, more

@@ -1,6 +1,6 @@
 """Normalization of every example by itself, along its last axis: layer norm and RMS norm."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,7 +23,9 @@ class LayerNormCache(NamedTuple):
     """The input and two numbers a row; the normalized x is computed again from them."""
 
     x: Array  # (…, C)
-    mean: Array  # (N, 1), at least float32; N all axes of x but the last taken as one
+    offset: (
+        Array  # (N, 1), at least float32: μ less the row's first element; N all axes but the last
+    )
     rstd: Array  # (N, 1), 1 / √(σ² + eps)
 
 
@@ -48,14 +50,14 @@ def layer_norm(
 
         μ = Σ x / C      σ² = Σ (x - μ)² / C      x̂ = (x - μ) / √(σ² + eps)      y = scale · x̂ + bias
 
-    The variance is taken in two passes, and the mean of what is left when a row's first element is
-    taken away, so that neither cancels for a mean far from 0. Backward, with g = scale · dy:
+    The variance is taken in two passes, and a row's first element is taken away from it before its mean
+    is, so that nothing is lost for a mean far from 0. Backward, with g = scale · dy:
 
         dscale = Σ_n dy · x̂      dbias = Σ_n dy
         dx = 1 / √(σ² + eps) · (g - Σ g / C - x̂ · Σ g x̂ / C)
 
     Shapes: x (…, C), y (…, C), scale and bias (C,). Parameters take the dtype of x; statistics are
-    at least float32. Cache: x, μ and 1/√(σ² + eps). There is no state: `predict` is `forward`. With
+    at least float32. Cache: x, μ - x₁ and 1/√(σ² + eps). There is no state: `predict` is `forward`. With
     C = 1, y = bias. Source: Ba, Kiros, Hinton (2016).
 
     Raises:
@@ -66,28 +68,25 @@ def layer_norm(
     affine = Affine(scale_init if scale else None, bias_init if bias else None)
 
     def init(key: Key, x: Array) -> NormParams:
-        check_input("layer_norm", NormParams(None, None), x, axes=1, form="…")
+        check_input("layer_norm", (), x, axes=1, form="…")
         return affine.init(key, x)
 
     def forward(params: NormParams, x: Array) -> tuple[Array, LayerNormCache]:
         check_input("layer_norm", params, x, axes=1, form="…")
-        rows = x.astype(wide_dtype(params, x)).reshape(-1, x.shape[-1])
-        # The first element cancels, so it has no derivative.
-        near = jax.lax.stop_gradient(rows[:, :1])
-        mean = near + row_sums(rows - near) / x.shape[-1]
-        centred = rows - mean
+        rows = _near_zero(x, wide_dtype(params, x))
+        offset = row_sums(rows) / x.shape[-1]
+        centred = rows - offset
         rstd = jax.lax.rsqrt(row_sums(centred * centred) / x.shape[-1] + eps)
         y = shifted(scaled(centred * rstd, params), params)
-        return y.reshape(x.shape).astype(x.dtype), LayerNormCache(x, mean, rstd)
+        return y.reshape(x.shape).astype(x.dtype), LayerNormCache(x, offset, rstd)
 
     def backward(params: NormParams, cache: LayerNormCache, dy: Array) -> tuple[NormParams, Array]:
-        x, mean, rstd = cache
-        rows = x.astype(mean.dtype).reshape(-1, x.shape[-1])
-        dy = dy.astype(mean.dtype).reshape(rows.shape)
-        normalized = (rows - mean) * rstd
+        x, offset, rstd = cache
+        dy = dy.astype(offset.dtype).reshape(-1, x.shape[-1])
+        normalized = (_near_zero(x, offset.dtype) - offset) * rstd
         # The product serves two sums, and is the only array of x's size that is written for them.
         product = dy * normalized
-        each = None if params.scale is None else params.scale.astype(mean.dtype)
+        each = None if params.scale is None else params.scale.astype(dy.dtype)
         along_ones = row_sums(dy, each) / x.shape[-1]
         along_normalized = row_sums(product, each) / x.shape[-1]
         dx = (scaled(dy, params) - along_ones - normalized * along_normalized) * rstd
@@ -116,7 +115,7 @@ def rms_norm(*, scale: bool = True, eps: float = 1e-6, scale_init: Initializer =
     affine = Affine(scale_init if scale else None, None)
 
     def init(key: Key, x: Array) -> NormParams:
-        check_input("rms_norm", NormParams(None, None), x, axes=1, form="…")
+        check_input("rms_norm", (), x, axes=1, form="…")
         return affine.init(key, x)
 
     def forward(params: NormParams, x: Array) -> tuple[Array, RMSNormCache]:
@@ -139,3 +138,12 @@ def rms_norm(*, scale: bool = True, eps: float = 1e-6, scale_init: Initializer =
         return gradients(params, dscale, dscale), dx.reshape(x.shape).astype(x.dtype)
 
     return pure("rms_norm", forward, backward, init)
+
+
+def _near_zero(x: Array, dtype: Any) -> Array:
+    """(…, C) -> (N, C), less each row's first element: exact where the row is far from 0.
+
+    What is taken away cancels in the mean, so that it has no derivative.
+    """
+    rows = x.astype(dtype).reshape(-1, x.shape[-1])
+    return rows - jax.lax.stop_gradient(rows[:, :1])

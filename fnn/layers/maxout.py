@@ -75,7 +75,7 @@ def maxout(
         y, piece = z[..., 0, :], jnp.zeros((*x.shape[:-1], features), _piece_dtype(pieces))
         for k in range(1, pieces):
             # Selected, not `jnp.maximum`: autodiff of that gives each of two equals one half.
-            larger = (z[..., k, :] > y) | (jnp.isnan(z[..., k, :]) & ~jnp.isnan(y))
+            larger = (z[..., k, :] > y) | jnp.isnan(z[..., k, :])
             y = jnp.where(larger, z[..., k, :], y)
             piece = jnp.where(larger, jnp.asarray(k, piece.dtype), piece)
         return y.astype(x.dtype), MaxoutCache(x, piece)

@@ -1,5 +1,6 @@
 """What the normalizations share: scale and bias, and the sums that they are made of."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,14 +43,17 @@ def check_eps(name: str, eps: float) -> None:
         )
 
 
-def check_input(name: str, params: NormParams, x: Array, *, axes: int, form: str) -> None:
-    """Refuse an x with fewer axes, with another width than the parameters', or of integers.
+def check_input(
+    name: str, known: Sequence[Array | None], x: Array, *, axes: int, form: str
+) -> None:
+    """Refuse an x with fewer axes, with another width than the parameters and statistics known, or of
+    integers.
 
     Raises:
       ValueError: the shape is wrong; `form` is how the one expected is written, without its last axis.
       TypeError: x is of integers.
     """
-    widths = {p.shape[0] for p in params if p is not None}
+    widths = {p.shape[0] for p in known if p is not None}
     if x.ndim < axes or x.shape[-1] < 1 or widths - {x.shape[-1]}:
         width = "/".join(map(str, sorted(widths))) or "C"
         raise ValueError(f"{name}: expected x of shape ({form}, {width}), got {x.shape}")

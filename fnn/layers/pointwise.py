@@ -35,10 +35,25 @@ class MaskCache(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A smooth function of one number and its derivative; both take an array of float32 at least."""
+    """A function of one number and its derivative; both take an array of float32 at least."""
 
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
+
+
+class Gate(NamedTuple):
+    """A curve of a gate, whose value and slope are both needed in backward: there they share what they
+    can.
+
+    `value` alone is what autodiff may go through; the pair need not be written for that.
+    """
+
+    value: Callable[[Array], Array]
+    value_and_slope: Callable[[Array], tuple[Array, Array]]
+
+    def curve(self) -> Curve:
+        """The same as a curve."""
+        return Curve(self.value, lambda x: self.value_and_slope(x)[1])
 
 
 def from_output(name: str, curve: Curve) -> Layer:

@@ -177,7 +177,7 @@ def _spread_means(dy: Array, image: Sizes) -> Array:
             dx = spread_on_axis(dx / (size // m), axis, _tiled(size, m))
         else:
             regions = even_regions(size, m)
-            dx = spread_region_sums(dx / _lengths(regions.length, axis, dx), axis, regions)
+            dx = spread_region_sums(dx / _lengths(regions.length, axis, dx), axis, regions.holders)
     return dx.astype(dy.dtype)
 
 
@@ -190,8 +190,8 @@ def _region_maxima(x: Array, outputs: Sizes) -> tuple[Array, tuple[Array, ...]]:
 @functools.partial(jax.jit, static_argnames="image")
 def _spread_to_region_places(dy: Array, places: tuple[Array, ...], image: Sizes) -> Array:
     outputs = dy.shape[1:-1]
-    regions = [even_regions(n, m) for n, m in zip(image, outputs, strict=True)]
-    return spread_to_region_places(dy, places, regions)
+    holders = [even_regions(n, m).holders for n, m in zip(image, outputs, strict=True)]
+    return spread_to_region_places(dy, places, holders)
 
 
 def _tiled(size: int, outputs: int) -> Axis:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn.dtypes import parameter_dtype
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
-from fnn.layers.pooling_regions import Regions, region_maxima, spread_to_region_places
+from fnn.layers.pooling_regions import Holders, Regions, region_maxima, spread_to_region_places
 from fnn.layers.windows import MOST_AXES
 
 Kind = Literal["pseudorandom", "random"]
@@ -17,11 +17,10 @@ KINDS = ("pseudorandom", "random")
 
 
 class FractionalCache(NamedTuple):
-    """The key, from which the regions are drawn again, and which pixel of each was taken."""
+    """Which pixel of each region was taken, and the regions: a few integers for each pixel of an axis."""
 
-    key: Array  # one key
     places: tuple[Array, ...]  # uint8 for regions of at most 255 pixels, else int32
-    shape: Static[tuple[int, ...]]  # of x
+    holders: tuple[Holders, ...]  # of each axis
     dtype: Static[Any]  # of x
 
 
@@ -32,7 +31,7 @@ def fractional_max_pool(
 
     An axis of n pixels becomes one of ``m = ⌊n / ratio⌋``. Its borders ``0 = a_0 < a_1 < … < a_m`` end at
     n, or at n - 1 where regions overlap; region i holds the pixels from a_i to a_{i+1} - 1, or to a_{i+1}
-    with overlap: every pixel is in one. With E = a_m, "pseudorandom" borders are ``a_i = ⌊(E i + k) / m⌋``
+    with overlap: every pixel is in one. With E = a_m, "pseudorandom" borders are ``⌊(E i + k) / m⌋``
     with k drawn from 0 … m - 1: all that ⌈α (i + u)⌉ of the source can be, α = E / m. "random" ones have
     the steps ⌊α⌋ and ⌈α⌉ that add up to E, in an order that is drawn. Each axis has its draw, one for the
     whole batch and all channels.
@@ -43,9 +42,9 @@ def fractional_max_pool(
     pseudorandom borders, k = ⌊m / 2⌋, for either kind; to average over regions, as the source does at
     test, call `forward` with several keys.
 
-    Shapes: x (N, *spatial, C) with one to three spatial axes, y (N, *outputs, C). Cache: the key, and the
-    places of the maxima, a byte each. Source: Graham (2014), whose regions without overlap leave out
-    the last pixel of an axis; these do not.
+    Shapes: x (N, *spatial, C) with one to three spatial axes, y (N, *outputs, C). Cache: the places of
+    the maxima, a byte each, and the borders. Source: Graham (2014), whose regions without overlap leave
+    out the last pixel of an axis; these do not.
 
     Args:
       ratio: pixels over outputs, at least 1: one for every axis, or one for each.
@@ -99,12 +98,12 @@ def fractional_max_pool(
             raise ValueError(f"{name}: expected a key to draw the regions with, got None")
         x = as_arrays(x)
         parameter_dtype(x)  # what is larger has to be known, and a direction
-        y, places = _pooled(x, key, outputs(x.shape), regions, overlapping)
-        return y, state, FractionalCache(key, places, Static(x.shape), Static(x.dtype))
+        y, places, holders = _pooled(x, key, outputs(x.shape), regions, overlapping)
+        return y, state, FractionalCache(places, holders, Static(x.dtype))
 
     def backward(params: PyTree, cache: FractionalCache, dy: Array) -> tuple[PyTree, Array]:
-        dy, shape = as_arrays(dy).astype(cache.dtype.value), cache.shape.value
-        return params, _spread(dy, cache.places, cache.key, shape[1:-1], regions, overlapping)
+        dy = as_arrays(dy).astype(cache.dtype.value)
+        return params, _spread(dy, cache.places, cache.holders)
 
     def predict(params: PyTree, state: PyTree, x: Array) -> Array:
         del params, state  # there are none
@@ -118,21 +117,12 @@ def fractional_max_pool(
 @functools.partial(jax.jit, static_argnames=("outputs", "kind", "overlapping"))
 def _pooled(
     x: Array, key: Key, outputs: tuple[int, ...], kind: Kind, overlapping: bool
-) -> tuple[Array, tuple[Array, ...]]:
-    return region_maxima(x, _drawn(key, x.shape[1:-1], outputs, kind, overlapping))
+) -> tuple[Array, tuple[Array, ...], tuple[Holders, ...]]:
+    drawn = _drawn(key, x.shape[1:-1], outputs, kind, overlapping)
+    return *region_maxima(x, drawn), tuple(of_axis.holders for of_axis in drawn)
 
 
-@functools.partial(jax.jit, static_argnames=("image", "kind", "overlapping"))
-def _spread(
-    dy: Array,
-    places: tuple[Array, ...],
-    key: Array,
-    image: tuple[int, ...],
-    kind: Kind,
-    overlapping: bool,
-) -> Array:
-    drawn = _drawn(key, image, dy.shape[1:-1], kind, overlapping)
-    return spread_to_region_places(dy, places, drawn)
+_spread = jax.jit(spread_to_region_places)
 
 
 def _drawn(
@@ -174,4 +164,4 @@ def _between(borders: Array, n: int, overlapping: bool) -> Regions:
         at_border = (borders[begun] == here) & (begun > 0)
         region = jnp.stack([begun, before])
         place = jnp.stack([place[0], jnp.where(at_border, here - borders[before], -1)])
-    return Regions(length, pixel, region, place)
+    return Regions(length, pixel, Holders(region, place))

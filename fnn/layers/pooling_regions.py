@@ -18,13 +18,19 @@ from fnn.layer import Array
 Table = np.ndarray | Array  # of int32: known when traced, or drawn
 
 
+class Holders(NamedTuple):
+    """The regions that hold each of the n pixels of an axis: all that a transpose needs."""
+
+    region: Table  # (most, n): the j-th region that holds each pixel, or any
+    place: Table  # (most, n): which pixel of that region it is; -1 where it is not held
+
+
 class Regions(NamedTuple):
-    """The regions on an axis of n pixels; m of them."""
+    """The regions on an axis; m of them."""
 
     length: Table  # (m,) pixels of each, at least 1
     pixel: Table  # (longest, m): the i-th pixel of each; the last one again where there is no i-th
-    region: Table  # (most, n): the j-th region that holds each pixel, or any
-    place: Table  # (most, n): which pixel of that region it is; -1 where it is not held
+    holders: Holders
 
 
 def even_regions(size: int, outputs: int) -> Regions:
@@ -36,13 +42,10 @@ def even_regions(size: int, outputs: int) -> Regions:
     length = stop - start
     i, j = np.arange(length.max())[:, None], np.arange(held.max())[:, None]
     region = np.minimum(first + j, outputs - 1)
-    tables = (
-        length,
-        start + np.minimum(i, length - 1),
-        region,
-        np.where(j < held, pixel - start[region], -1),
-    )
-    return Regions(*(table.astype(np.int32) for table in tables))
+    place = np.where(j < held, pixel - start[region], -1)
+    of_regions = (length, start + np.minimum(i, length - 1))
+    holders = Holders(region.astype(np.int32), place.astype(np.int32))
+    return Regions(*(table.astype(np.int32) for table in of_regions), holders)
 
 
 def region_sums(x: Array, axis: int, regions: Regions) -> Array:
@@ -54,10 +57,10 @@ def region_sums(x: Array, axis: int, regions: Regions) -> Array:
     return total
 
 
-def spread_region_sums(dy: Array, axis: int, regions: Regions) -> Array:
+def spread_region_sums(dy: Array, axis: int, holders: Holders) -> Array:
     """The transpose of `region_sums`: each pixel gets the sum of dy over the regions that hold it."""
-    total = _take(dy, regions.region[0], axis)
-    for region, place in zip(regions.region[1:], regions.place[1:], strict=True):
+    total = _take(dy, holders.region[0], axis)
+    for region, place in zip(holders.region[1:], holders.place[1:], strict=True):
         term = _take(dy, region, axis)
         total = total + jnp.where(_along(place >= 0, axis, term), term, 0)
     return total
@@ -73,11 +76,11 @@ def region_maxima(x: Array, regions: Sequence[Regions]) -> tuple[Array, tuple[Ar
 
 
 def spread_to_region_places(
-    dy: Array, places: tuple[Array, ...], regions: Sequence[Regions]
+    dy: Array, places: tuple[Array, ...], holders: Sequence[Holders]
 ) -> Array:
     """The transpose of `region_maxima`; where regions overlap, sums are taken in float32 at least."""
     dx = dy.astype(accumulation_dtype(dy.dtype))
-    for axis, (taken, on) in enumerate(zip(places, regions, strict=True), start=1):
+    for axis, (taken, on) in enumerate(zip(places, holders, strict=True), start=1):
         dx = _collected(dx, taken, axis, on)
     return dx.astype(dy.dtype)
 
@@ -95,10 +98,10 @@ def _maxima(x: Array, axis: int, pixels: Table) -> tuple[Array, Array]:
     return y, place
 
 
-def _collected(dy: Array, taken: Array, axis: int, regions: Regions) -> Array:
+def _collected(dy: Array, taken: Array, axis: int, holders: Holders) -> Array:
     """Every pixel asks each region that holds it whether it was the one."""
     total = None
-    for region, place in zip(regions.region, regions.place, strict=True):
+    for region, place in zip(*holders, strict=True):
         held = _take(dy, region, axis)
         asked = _take(taken, region, axis).astype(jnp.int32) == _along(place, axis, held)
         term = jnp.where(asked, held, 0)

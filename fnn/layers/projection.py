@@ -1,4 +1,4 @@
-"""A linear layer that does not multiply: it hands its factors on to a loss that need not hold the product."""
+"""A linear layer that does not multiply: a loss takes its factors, and never holds the product."""
 
 from typing import Any, NamedTuple
 
@@ -48,9 +48,9 @@ def projection(
         loss = losses.linear_softmax_cross_entropy()
         logits = net.predict(params, state, x).product()
 
-    Forward: ``y = (x, w, b)``. Backward: ``dx = dy.x``, ``dw = dy.w``, ``db = dy.b``: what the loss found.
-    Shapes: x (…, D), w (D, features), b (features,); the parameters take the dtype of x, and keep it where
-    x comes in another. Cache: nothing but x's dtype.
+    Forward: ``y = (x, w, b)``. Backward: ``dx = dy.x``, ``dw = dy.w``, ``db = dy.b``: what the loss
+    found. Shapes: x (…, D), w (D, features), b (features,); the parameters take the dtype of x, and
+    keep it where x comes in another. Cache: nothing but x's dtype.
 
     Raises:
       TypeError: x is of integers.

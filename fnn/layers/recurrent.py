@@ -84,13 +84,13 @@ def recurrent(cell: Cell, options: Options) -> Layer:
         if not options.carry_out:
             return y, cache
         like = jax.tree.map(lambda _: x, last) if carry is None else carry
-        return (y, jax.tree.map(lambda a, b: a.astype(b.dtype), last, like)), cache
+        return (jax.tree.map(lambda a, b: a.astype(b.dtype), last, like), y), cache
 
     def backward(params: PyTree, cache: RecurrentCache, dy: PyTree) -> tuple[PyTree, PyTree]:
-        x, lengths, carry = unpacked(cell, options, cache.x)
+        x, _, carry = unpacked(cell, options, cache.x)
         wide, weights = prepare(params, x, carry)
         inputs = _prepared(cell, options, cache.x, wide)
-        dy, dlast = dy if options.carry_out else (dy, None)
+        dlast, dy = dy if options.carry_out else (None, dy)
         zero = jax.tree.map(jnp.zeros_like, inputs.carry)
         dlast = zero if dlast is None else jax.tree.map(lambda d: d.astype(wide), dlast)
         h = cache.y.swapaxes(0, 1).astype(wide)
@@ -127,16 +127,17 @@ def unpacked(cell: Cell, options: Options, x: PyTree) -> tuple[Array, Array | No
       TypeError: lengths that are not of integers.
       ValueError: parts that are missing or too many, or whose shapes do not fit.
     """
-    names = ["x", *["lengths"] * options.lengths, *["carry"] * options.carry_in]
-    if len(names) == 1:
-        if isinstance(x, tuple | list):
-            raise ValueError(f"{cell.name}: expected x alone, got {len(x)} parts; see its options")
-        return x, None, None
-    if not isinstance(x, tuple | list) or len(x) != len(names):
-        got = f"{len(x)} parts" if isinstance(x, tuple | list) else type(x).__name__
-        raise ValueError(f"{cell.name}: expected ({', '.join(names)}), got {got}")
-    parts = dict(zip(names, x, strict=True))
-    inputs, lengths, carry = (parts.get(name) for name in ("x", "lengths", "carry"))
+    names = [*["carry"] * options.carry_in, "x", *["lengths"] * options.lengths]
+    many = isinstance(x, tuple | list)
+    if many != (len(names) > 1) or (many and len(x) != len(names)):
+        got = f"{len(x)} parts" if many else type(x).__name__
+        raise ValueError(
+            f"{cell.name}: expected ({', '.join(names)}) by the options it was built with, got {got}"
+        )
+    parts = list(x) if many else [x]
+    carry = parts.pop(0) if options.carry_in else None
+    inputs: Array = parts.pop(0)
+    lengths: Array | None = parts.pop(0) if options.lengths else None
     if lengths is not None:
         if not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise TypeError(f"{cell.name}: expected lengths of integers, got {lengths.dtype}")
@@ -153,7 +154,7 @@ def _packed(options: Options, dx: Array, dcarry: Any) -> PyTree:
     """dx in the form of x; the lengths have none."""
     if not options.lengths and not options.carry_in:
         return dx
-    return dx, *[None] * options.lengths, *[dcarry] * options.carry_in
+    return *[dcarry] * options.carry_in, dx, *[None] * options.lengths
 
 
 def _prepared(cell: Cell, options: Options, given: PyTree, wide: Any) -> _Inputs:
@@ -172,12 +173,13 @@ def _prepared(cell: Cell, options: Options, given: PyTree, wide: Any) -> _Inputs
     if lengths is None:
         return _Inputs(x, carry, given_carry, None, cut, None, None)
     _check_lengths(cell.name, lengths, time)
-    lengths = lengths.astype(label_dtype(lengths.dtype))[:, None]  # the time has to fit in
+    lengths = lengths.astype(label_dtype(lengths.dtype))[None, :, None]  # the time has to fit in
     valid = (lengths >= 0) & (lengths <= time)
     steps = jnp.arange(time, dtype=lengths.dtype)[:, None, None]
     runs = (steps < lengths) | ~valid
     # What stands behind the end may be anything, even a NaN, which 0 times it would let through.
     x = jnp.where(runs, x, 0)
+    valid = valid[0]
     carry = _where(valid, carry, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), carry))
     return _Inputs(x, carry, given_carry, runs, cut, valid, steps == lengths - 1)
 
@@ -200,7 +202,9 @@ def _held(carry: Any, cut: Array | None) -> Any:
 
 
 def _where(condition: Array | None, yes: Any, no: Any) -> Any:
-    return yes if condition is None else jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+    return (
+        yes if condition is None else jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+    )
 
 
 def _check_lengths(name: str, lengths: Array, time: int) -> None:

@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
     name: str
     features: int  # H
-    carry: Callable[[Array], Any]  # a hidden state (N, H) of zeros -> the carry to begin with
+    carry: Callable[[Any], Any]  # a hidden state (N, H) of zeros -> the carry to begin with
     init: Callable[[Key, int, Any], PyTree]  # (key, D, dtype) -> params
     step: Callable[[PyTree, Any, Array], Any]
     back: Callable[[PyTree, Any, Array, Array, Any], tuple[Any, PyTree]]
@@ -135,11 +135,10 @@ def check_input(name: str, x: Array, axes: int, shape: str, params: Any = None) 
       TypeError: x is of integers.
       ValueError: its shape does not fit.
     """
-    if x.ndim != axes or x.shape[-1] < 1:
+    width = None if params is None else params.w_x.shape[0]
+    if x.ndim != axes or x.shape[-1] < 1 or width not in (None, x.shape[-1]):
+        shape = shape if width is None else shape.replace("inputs", str(width))
         raise ValueError(f"{name}: expected x of shape {shape}, got {x.shape}")
-    if params is not None and x.shape[-1] != params.w_x.shape[0]:
-        fitting = shape.replace("inputs", str(params.w_x.shape[0]))
-        raise ValueError(f"{name}: expected x of shape {fitting}, got {x.shape}")
     check_inexact(x)
 
 
@@ -152,10 +151,10 @@ def check_carry(cell: Cell, carry: Any, batch: int) -> None:
     """
     shape = (batch, cell.features)
     expected = cell.carry(jax.ShapeDtypeStruct(shape, jnp.float32))
-    if jax.tree.structure(carry) != jax.tree.structure(expected):
+    if not isinstance(carry, type(expected)):
         raise ValueError(
-            f"{cell.name}: expected a carry {type(expected).__name__}{expected._fields}, "
-            f"got {jax.tree.structure(carry)}"
+            f"{cell.name}: expected a carry {type(expected).__name__}({', '.join(expected._fields)}), "
+            f"got {type(carry).__name__}"
         )
     for name, leaf in zip(expected._fields, carry, strict=True):
         if leaf.shape != shape:

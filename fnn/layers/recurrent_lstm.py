@@ -78,8 +78,8 @@ def lstm(
       lengths: x is (x, lengths): of sequence n, only the first lengths[n] steps are made; in the others y
         is 0, the carry is what it was, and no gradient comes. What x holds there does not matter. A
         length outside of [0, T] raises, and inside `jit` makes the sequence's y NaN.
-      carry_in: x ends with the carry to begin with, `LSTMCarry(h, c)`, or None for zeros.
-      carry_out: the output is (y, carry), with the carry after the last step in the dtype of the one
+      carry_in: x begins with the carry to begin with, `LSTMCarry(h, c)`, or None for zeros.
+      carry_out: the output is (carry, y), with the carry after the last step in the dtype of the one
         that came in, or of x.
       forget_bias: what is added to the forget gate's part of `bias_init`, so that a new network
         remembers (1, as Gers et al. found to help).

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: the loss of a sequence whose alignment to its labels is unknown."""
+"""Connectionist temporal classification: a sequence whose alignment to its labels is unknown."""
 
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ class CTCCache(NamedTuple):
 
     logits: Array  # (N, T, C)
     normalizers: Array  # (N, T, 1), log Σ exp(logits), at least float32
-    alphas: Array  # (T, N, S), logarithms
+    alphas: Array  # (T, N, S), logarithms, of each frame less their largest
     log_likelihood: Array  # (N,)
     target: CTCTarget
     valid: Array  # (N,) bool
@@ -45,8 +45,8 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
     """-log of the summed probability of all alignments of the labels with the frames.
 
     An alignment has one symbol a frame: a label, held for any number of frames, or the blank; equal
-    neighbours need a blank between them. With y_t = softmax(logits_t) and the S = 2 L + 1 states l of blanks
-    and labels in turn, forward runs over the frames, in logarithms; α_0 is 1 in the first state:
+    neighbours need a blank between them. With y_t = softmax(logits_t) and the S = 2 L + 1 states l of
+    blanks and labels in turn, forward runs over the frames, in logarithms; α_0 is 1 in the first state:
 
         α_t(s) = y_t(l_s) · (α_{t-1}(s) + α_{t-1}(s-1) + [l_s is no blank and not l_{s-2}] · α_{t-1}(s-2))
         loss = -log(α_T(S) + α_T(S-1))
@@ -57,11 +57,12 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
         β_t(s) = Σ_{s′ after s} β_{t+1}(s′) · y_{t+1}(l_{s′})        β_T = 1 in the last two states
         dlogits_t(k) = g · (y_t(k) - Σ_{s: l_s = k} α_t(s) · β_t(s) / exp(-loss))
 
-    Shapes: logits (N, T, C); target ``CTCTarget(labels (N, L), label_lengths (N,), input_lengths (N,))``;
-    losses (N,), at least float32. Cache: the logits, their normalizers, α and the target. Frames beyond an
-    input's length do not count, whatever they hold. Where no alignment is possible (fewer frames than
-    labels and the blanks between equal ones, or logits of -∞ in the way) the loss is ∞ and the gradient 0,
-    as no small step changes it. Source: Graves, Fernández, Gomez, Schmidhuber (2006).
+    Shapes: logits (N, T, C); target ``CTCTarget(labels (N, L), label_lengths (N,), input_lengths
+    (N,))``; losses (N,), at least float32. Cache: the logits, their normalizers, α and the target.
+    Frames beyond an input's length do not count, whatever they hold. Where no alignment is possible
+    (fewer frames than labels and the blanks between equal ones, or logits of -∞ in the way) the loss is
+    ∞ and the gradient 0, as no small step changes it. Source: Graves, Fernández, Gomez, Schmidhuber
+    (2006).
 
     Args:
       blank: the class of the blank.
@@ -83,19 +84,21 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
         wide = jnp.where(paths.frames[..., None], wide, 0)
         normalizers = log_sum_exp(wide)
 
-        def body(alpha: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        def body(alpha: Array, step: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
             emission, counts = step
             jumped = jnp.where(paths.jumps, _shifted(alpha, 2), -jnp.inf)
             reached = _log_sum(jnp.stack([alpha, _shifted(alpha, 1), jumped]), axis=0)
-            alpha = jnp.where(counts[:, None], emission + reached, alpha)
-            return alpha, alpha
+            # Kept near 0, with what is taken off added up apart: at -2000 float32 has no fraction left.
+            scale = jnp.where(counts, _largest(emission + reached), 0)
+            alpha = jnp.where(counts[:, None], emission + reached - scale[:, None], alpha)
+            return alpha, (alpha, scale)
 
         # Before the first frame a path is in the first blank: one step stays there or goes to a label.
         states = jax.lax.broadcasted_iota(jnp.int32, paths.symbols.shape, 1)
         first = jnp.where(states == 0, 0, -jnp.inf).astype(wide.dtype)
         steps = (_emissions(wide, normalizers, paths), paths.frames.T)
-        last, alphas = jax.lax.scan(body, first, steps)
-        likelihood = _log_sum(jnp.where(paths.ends, last, -jnp.inf), axis=1)
+        last, (alphas, scales) = jax.lax.scan(body, first, steps)
+        likelihood = _log_sum(jnp.where(paths.ends, last, -jnp.inf), axis=1) + scales.sum(axis=0)
         losses = jnp.where(likelihood == -jnp.inf, infeasible, -likelihood)
         cache = CTCCache(logits, normalizers, alphas, likelihood, target, valid)
         return poisoned(valid, losses), cache
@@ -105,15 +108,16 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
         paths = _paths(target, blank, logits.shape[1])
         wide = logits.astype(normalizers.dtype)
         possible = likelihood != -jnp.inf
-        total = jnp.where(possible, likelihood, 0)[:, None]
 
         def body(beta: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
             alpha, emission, counts = step
-            share = jnp.exp(alpha + beta - total)
+            share = jnp.exp(alpha + beta - _largest(alpha + beta)[:, None])
+            every = share.sum(axis=1, keepdims=True)  # 0 only where there is no path
+            share = share / jnp.where(every == 0, 1, every)
             after = beta + emission
             jumped = _shifted(jnp.where(paths.jumps, after, -jnp.inf), -2)
             left = _log_sum(jnp.stack([after, _shifted(after, -1), jumped]), axis=0)
-            return jnp.where(counts[:, None], left, beta), share
+            return jnp.where(counts[:, None], left - _largest(left)[:, None], beta), share
 
         last = jnp.where(paths.ends, 0, -jnp.inf).astype(wide.dtype)
         steps = (alphas, _emissions(wide, normalizers, paths), paths.frames.T)
@@ -171,6 +175,12 @@ def _shifted(x: Array, by: int) -> Array:
     pad = (max(by, 0), max(-by, 0))
     padded = jnp.pad(x, ((0, 0), pad), constant_values=-np.inf)
     return padded[:, : x.shape[1]] if by > 0 else padded[:, -by:]
+
+
+def _largest(x: Array) -> Array:
+    """The largest of each row, or 0 if it is not finite; it cancels, and so has no derivative."""
+    top = jax.lax.stop_gradient(x.max(axis=1))
+    return jnp.where(jnp.isfinite(top), top, 0)
 
 
 def _log_sum(x: Array, axis: int) -> Array:

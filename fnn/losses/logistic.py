@@ -81,10 +81,10 @@ def binary_focal(
         f′(z) = -σ(-z)^γ · (γ · σ(z) · softplus(-z) + σ(-z))
         dz = c · g · (α · t · f′(z) - (1 - α) · (1 - t) · f′(-z))
 
-    Without α both sides count 1, and γ = 0 is then `binary_logistic`; a t between 0 and 1 is the mean over
-    a yes and a no. The sum, c, shapes and the cache (z and t) are those of `binary_logistic`. At an
-    infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1.
-    Source: Lin, Goyal, Girshick, He, Dollár (2017).
+    Without α both sides count 1, and γ = 0 is then `binary_logistic`; a t between 0 and 1 is the mean
+    over a yes and a no. The sum, c, shapes and the cache (z and t) are those of `binary_logistic`. At
+    an infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1. Source: Lin, Goyal,
+    Girshick, He, Dollár (2017).
 
     Raises:
       ValueError: γ is negative or not finite, α not in [0, 1]; an unknown reduction; shapes that do not
@@ -98,9 +98,9 @@ def binary_focal(
 
     def value(z: Array, t: Array) -> Array:
         p, q = yes * t, no * (1 - t)
-        return jnp.where(p == 0, 0, p * focus(z, gamma)) + jnp.where(
-            q == 0, 0, q * focus(-z, gamma)
-        )
+        # Where a side does not count it sees a 0: at an infinity, autodiff's 0 · ∞ would be NaN.
+        positive, negative = jnp.where(p == 0, 0, z), jnp.where(q == 0, 0, -z)
+        return p * focus(positive, gamma) + q * focus(negative, gamma)
 
     def slope(z: Array, t: Array) -> Array:
         return yes * t * focus_slope(z, gamma) - no * (1 - t) * focus_slope(-z, gamma)

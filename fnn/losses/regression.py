@@ -43,8 +43,8 @@ def absolute_error(reduction: Reduction = "sum") -> Loss:
     """c · Σ |prediction - target|, over all axes but the first: its best constant is the median.
 
     Forward: ``loss = c · Σ |error|`` with ``error = prediction - target``. Backward:
-    ``dprediction = c · sign(error) · dloss``. Subgradient: 0 at an error of 0, the middle of
-    the possible ones (that of `jnp.abs` is 1). The factor c is 1 for "sum" and one over the number of terms
+    ``dprediction = c · sign(error) · dloss``. Subgradient: 0 at an error of 0, the middle of the
+    possible ones (that of `jnp.abs` is 1). The factor c is 1 for "sum" and one over the number of terms
     for "mean". Shapes: prediction and target (N, …), losses (N,), at least float32. Cache: the error.
     Source: Boscovich (1757), Laplace (1793).
 

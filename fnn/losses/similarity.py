@@ -1,4 +1,4 @@
-"""Losses that compare vectors: cosine distance, triplets, and the contrastive loss of a batch of pairs."""
+"""Losses that compare vectors: cosine distance, triplets, and the pairs of a whole batch."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -45,10 +45,10 @@ def cosine_distance() -> Loss:
 
         dx = -g · (t̂ - (x̂ · t̂) x̂) / ‖x‖
 
-    which is at a right angle to x. A vector of zeros has no direction: its loss is 1, as if the angle were
-    a right one, and its gradient 0. Lengths are taken of x / max |x|, so that no square overflows or
-    vanishes. Shapes: x and t (…, D), losses (…), at least float32. Cache: x̂, ‖x‖ and t̂.
-    Source: Salton, Wong, Yang (1975).
+    which is at a right angle to x. A vector of zeros has no direction: its loss is 1, as if the angle
+    were a right one, and its gradient 0. Lengths are taken of x / max |x|, so that no square overflows
+    or vanishes. Shapes: x and t (…, D), losses (…), at least float32. Cache: x̂, ‖x‖ and t̂. Source:
+    Salton, Wong, Yang (1975).
 
     Raises:
       ValueError: a target of another shape; no axis; one of the two is of no floating dtype.
@@ -71,20 +71,19 @@ def cosine_distance() -> Loss:
     return Loss(name, forward, backward)
 
 
-def triplet(
-    margin: float = 0.2, *, distance: Literal["squared", "euclidean"] = "squared"
-) -> Loss:
+def triplet(margin: float = 0.2, *, distance: Literal["squared", "euclidean"] = "squared") -> Loss:
     """An anchor a is to be nearer to its positive p than to its negative n, by a margin.
 
-    Forward: ``loss = max(0, d(a, p) - d(a, n) + margin)`` with ``d(u, v) = ‖u - v‖²``, or ``‖u - v‖`` for
-    "euclidean". Backward, where the loss is above 0, with g = dL/dloss and u(v) = 2 v ("euclidean": v / ‖v‖):
+    Forward: ``loss = max(0, d(a, p) - d(a, n) + margin)`` with ``d(u, v) = ‖u - v‖²``, or ``‖u - v‖``
+    for "euclidean". Backward, where the loss is above 0, with g = dL/dloss and u(v) = 2 v ("euclidean":
+    v / ‖v‖):
 
         da = g · (u(a - p) - u(a - n))        dp = -g · u(a - p)        dn = g · u(a - n)
 
-    Subgradient: 0 at a loss of exactly 0, and u(0) = 0 at a distance of 0. Shapes: the prediction is a tuple
-    (a, p, n) of (N, D) each, the target (); losses (N,), at least float32. Cache: a, p, n and the losses.
-    Source: Schroff, Kalenichenko, Philbin (2015), whose distance is the squared one and whose vectors have
-    length 1; Weinberger, Saul (2009).
+    Subgradient: 0 at a loss of exactly 0, and u(0) = 0 at a distance of 0. Shapes: the prediction is a
+    tuple (a, p, n) of (N, D) each, the target (); losses (N,), at least float32. Cache: a, p, n and the
+    losses. Source: Schroff, Kalenichenko, Philbin (2015), whose distance is the squared one and whose
+    vectors have length 1; Weinberger, Saul (2009).
 
     Raises:
       ValueError: an option that makes no sense; no tuple of three; shapes that differ; a target.
@@ -138,12 +137,13 @@ def nt_xent(temperature: float = 0.5) -> Loss:
         dS = diag(g / 2) (P - E)        dz = (dS + dSᵀ) z / τ        then through the division by lengths
 
     A vector of zeros has no direction: all its similarities are 0, and its gradient. With N = 1 the
-    partner is the only choice and the loss 0. Shapes: the prediction is a tuple (a, b) of (N, D) each, the
-    target (); losses (N,), at least float32. Cache: z, the lengths and 2 N normalizers; the similarities
-    are computed again. Source: Sohn (2016); Chen, Kornblith, Norouzi, Hinton (2020).
+    partner is the only choice and the loss 0. Shapes: the prediction is a tuple (a, b) of (N, D) each,
+    the target (); losses (N,), at least float32. Cache: z, the lengths and 2 N normalizers; the
+    similarities are computed again. Source: Sohn (2016); Chen, Kornblith, Norouzi, Hinton (2020).
 
     Raises:
-      ValueError: a temperature that is not above 0 and finite; no tuple of two; shapes that differ; a target.
+      ValueError: a temperature that is not above 0 and finite; no tuple of two; shapes that differ; a
+        target.
     """
     name = "nt_xent"
     if not 0 < temperature < np.inf:
@@ -164,10 +164,8 @@ def nt_xent(temperature: float = 0.5) -> Loss:
         no_target(name, target)
         wide = accumulation_dtype(a.dtype)
         units, lengths = _unit(jnp.concatenate([a.astype(wide), b.astype(wide)]))
-        if a.shape[0] == 0:
-            normalizers = jnp.zeros((0, 1), wide)
-        else:
-            normalizers = log_sum_exp(similarities(units))
+        # A maximum over no rows at all would raise.
+        normalizers = log_sum_exp(similarities(units)) if a.shape[0] else jnp.zeros((0, 1), wide)
         losses = normalizers[:, 0] - (units * partners(units)).sum(axis=-1) / temperature
         dtypes = Static((a.dtype, b.dtype))
         return losses.reshape(2, -1).mean(axis=0), PairsCache(units, lengths, normalizers, dtypes)

@@ -150,7 +150,7 @@ def look(name: str, values: Any, valid: Callable[[Any], Any], wanted: str) -> No
         bad = np.argwhere(~np.asarray(valid(known), bool))
     if bad.size:
         where = tuple(int(i) for i in bad[0])
-        raise ValueError(f"{name}: expected {wanted}, got {known[where]} at {where}")
+        raise ValueError(f"{name}: expected {wanted}, got {known[where]} at example {where}")
 
 
 def _as_given(target: Any) -> Any:

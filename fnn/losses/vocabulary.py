@@ -39,14 +39,14 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
         dlogits_B = g · (exp(x w_B + b_B - Z) - [label in B])
         dw_B = xᵀ dlogits_B      db_B = Σ_n dlogits_B      dx = Σ_B dlogits_B w_Bᵀ
 
-    That is a fourth product beside autodiff's three; a block that stays in the processor's cache more than
-    pays for it. Shapes: x (…, D), w (D, V), b (V,) or None; target (…) of integers in [0, V); losses (…),
-    at least float32. Cache: x, w, b, Z and the target. A b of -∞ is a class that cannot be.
+    That is a fourth product beside autodiff's three; a block that stays in the processor's cache more
+    than pays for it. Shapes: x (…, D), w (D, V), b (V,) or None; target (…) of integers in [0, V);
+    losses (…), at least float32. Cache: x, w, b, Z and the target. A b of -∞ is a class that cannot be.
     Source: Bridle (1990); in blocks: Hsu et al. (2024), Wijmans et al. (2025).
 
     Args:
       chunk: classes a block, at most V; N · chunk numbers are held. On a GPU larger ones pay: 8192.
-      ignore: a label, such as that of padding, whose loss and gradient are 0; see `softmax_cross_entropy`.
+      ignore: a label, such as that of padding, whose loss and gradient are 0.
 
     Raises:
       ValueError: no class a block; a prediction of other parts or shapes; a label out of range. Inside

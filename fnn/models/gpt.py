@@ -45,8 +45,8 @@ def gpt(
       rotary_base: rotary positions in every attention, in place of the learned ones.
       dropout_rate: after the embedding and in the blocks; 0 for none, and no key is needed.
       tied: whether the logits' matrix is the embedding's, transposed (Press, Wolf, 2017).
-      looped: whether the blocks are a loop, which compiles as fast for 48 as for 4, with stacked
-        parameters; or a chain of `block_1`, `block_2`, …, which runs a little faster on a CPU.
+      looped: whether the blocks are a loop, which compiles as fast for 48 as for 4 and whose parameters
+        are stacked; or a chain of `block_1`, `block_2`, …, which took as long a step when measured.
 
     Raises:
       ValueError: a count that is not positive, or heads that do not divide the features.

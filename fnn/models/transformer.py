@@ -71,11 +71,7 @@ def transformer_block(
 
 
 def transformer_blocks(block: Layer, layers: int, *, looped: bool) -> Layer:
-    """Several of them: a loop that is traced and compiled once, or a chain of copies.
-
-    The chain runs faster on a CPU, where a loop has to copy what it collects, and takes longer to
-    compile with every block.
-    """
+    """Several of them: a loop that is traced and compiled once, or a chain of copies."""
     if looped:
         return repeat(block, layers)
     return chain(**{f"block_{i}": block for i in range(1, layers + 1)})

@@ -54,7 +54,7 @@ def test_depthwise_fan_is_that_of_one_channel():
 def test_separable_is_a_convolution_with_the_product_kernel(multiplier, rng):
     x = images(rng, 2, 5, 6, 3)
     layer = layers.separable_convolution(4, 3, multiplier=multiplier, stride=2, dilation=2)
-    params, _ = layer.init(jax.random.key(0), x)
+    params, state = layer.init(jax.random.key(0), x)
     assert params["depthwise"].b is None
     depthwise = params["depthwise"].w.reshape(3, 3, 3, multiplier)
     pointwise = params["pointwise"].w.reshape(3, multiplier, 4)
@@ -62,7 +62,7 @@ def test_separable_is_a_convolution_with_the_product_kernel(multiplier, rng):
     dense = layers.convolution(4, 3, stride=2, dilation=2)
     kernel = type(params["pointwise"])(w, params["pointwise"].b)
     np.testing.assert_allclose(
-        layer.predict(params, (), x), dense.predict(kernel, (), x), atol=1e-5
+        layer.predict(params, state, x), dense.predict(kernel, (), x), atol=1e-5
     )
 
 

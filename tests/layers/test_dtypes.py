@@ -14,7 +14,7 @@ from fnn.layer import PyTree
 MIXED = [
     (jnp.bfloat16, jnp.float32, 2.0**-5),
     (jnp.float32, jnp.bfloat16, 2.0**-5),
-    (jnp.float16, jnp.bfloat16, 2.0**-5),
+    pytest.param(jnp.float16, jnp.bfloat16, 2.0**-5, marks=pytest.mark.slow),
 ]
 mixed = pytest.mark.parametrize(
     ("x_dtype", "params_dtype", "tolerance"),
@@ -104,7 +104,7 @@ def test_y_and_dx_are_of_xs_dtype_and_dparams_of_the_parameters(
     ("dtype", "dy_dtype"),
     [
         (jnp.bfloat16, np.float32),
-        (jnp.float32, jnp.bfloat16),
+        pytest.param(jnp.float32, jnp.bfloat16, marks=pytest.mark.slow),
     ],
     ids=["float32 in bfloat16", "bfloat16 in float32"],
 )
@@ -130,7 +130,7 @@ def test_float64_in_a_float32_program_is_taken_in_one_dtype_throughout(row, rng,
         assert signature(layer.backward(params, cache, dy)) == signature((params, directions(x)))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_numpy_inputs_are_welcome(row, rng, key, dtype):
     """Float64 without x64 is float32, as everywhere in jax: without a warning, and as fast to draw."""
     layer, x = row.build(), inputs(row, rng)
@@ -157,7 +157,11 @@ OF_FLOATS = [
 
 
 @pytest.mark.parametrize("name", OF_FLOATS)
-@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.bool_], ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    "dtype",
+    [np.int32, *(pytest.param(d, marks=pytest.mark.slow) for d in (np.uint8, np.bool_))],
+    ids=lambda d: d.__name__,
+)
 def test_integers_are_refused_with_a_reason_or_have_no_gradient(name, rng, key, dtype):
     row = LAYERS[name]
     layer, given = row.build(), cast(inputs(row, rng), jnp.float32)

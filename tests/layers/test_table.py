@@ -114,7 +114,11 @@ def test_backward_equals_autodiff_in_float32(row, rng, key):
     assert relative(layer.backward(params, cache, dy), pull(dy)) <= row.f32_tolerance
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [jnp.float32, jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_gradients_have_the_trees_shapes_and_dtypes_of_what_they_belong_to(row, rng, key, dtype):
     x = inputs(row, rng, dtype)
     layer = row.build()

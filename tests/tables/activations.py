@@ -6,6 +6,11 @@ from .rows import LayerRow
 
 SHAPE = (4, 3)
 
+SATURATED = (
+    "autodiff multiplies the slope 0 of tanh by that of its argument, ∞; by hand it is 0 or 1"
+)
+UNBOUNDED = "autodiff sums parts of the gate's slope after a factor ∞, as ∞ - ∞; by hand before"
+
 LAYERS = {
     "sigmoid": LayerRow(layers.sigmoid, SHAPE),
     "tanh": LayerRow(layers.tanh, SHAPE),
@@ -19,7 +24,7 @@ LAYERS = {
     "celu": LayerRow(lambda: layers.celu(0.7), SHAPE),
     "softplus": LayerRow(layers.softplus, SHAPE),
     "softsign": LayerRow(layers.softsign, SHAPE),
-    "gelu": LayerRow(layers.gelu, SHAPE),
+    "gelu": LayerRow(layers.gelu, SHAPE, hard={"inf": SATURATED, "-inf": SATURATED}),
     "gelu, exact": LayerRow(lambda: layers.gelu(approximate=False), SHAPE),
     "silu": LayerRow(layers.silu, SHAPE),
     "mish": LayerRow(layers.mish, SHAPE),
@@ -32,8 +37,10 @@ LAYERS = {
     "log_softmax": LayerRow(layers.log_softmax, SHAPE),
     "hardmax": LayerRow(layers.hardmax, SHAPE),
     "glu": LayerRow(layers.glu, (4, 6)),
-    "geglu": LayerRow(layers.geglu, (4, 6)),
-    "geglu, exact": LayerRow(lambda: layers.geglu(approximate=False), (4, 6)),
+    "geglu": LayerRow(layers.geglu, (4, 6), hard={"inf": UNBOUNDED, "-inf": UNBOUNDED}),
+    "geglu, exact": LayerRow(
+        lambda: layers.geglu(approximate=False), (4, 6), hard={"inf": UNBOUNDED, "-inf": UNBOUNDED}
+    ),
     "swiglu": LayerRow(layers.swiglu, (2, 2, 6)),
     "maxout": LayerRow(lambda: layers.maxout(3, 2), SHAPE),
     "maxout of a sequence": LayerRow(lambda: layers.maxout(2, 3), (2, 2, 3)),

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fnn import layers
+from fnn import chain, layers
+from fnn.compose import conditional
 
 from .rows import LayerRow
 
@@ -24,6 +25,11 @@ def selected(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.eye(3, dtype=np.int32)[rng.integers(0, 3, 4)], values
 
 
+def numbered(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The number of a branch and its input."""
+    return np.asarray(1, np.int32), arrays(rng, 1)[0]
+
+
 LAYERS: dict[str, LayerRow] = {
     "add": LayerRow(layers.add, arrays),
     "add, by name": LayerRow(layers.add, named),
@@ -35,4 +41,9 @@ LAYERS: dict[str, LayerRow] = {
     "max_over an inner axis": LayerRow(lambda: layers.max_over(1), (2, 3, 2)),
     "max_over, split": LayerRow(lambda: layers.max_over(ties="split"), (4, 3)),
     "switch": LayerRow(layers.switch, selected),
+    "conditional": LayerRow(
+        lambda: conditional(layers.linear(2), b=chain(layers.linear(2), layers.tanh())),
+        numbered,
+        batched=False,
+    ),
 }
