@@ -111,7 +111,10 @@ def measure(name: str, row: Costed, size: str, dtype: Any, seconds: float) -> Co
 def summary(costs: Sequence[Cost]) -> str:
     """The geometric means, and what is not cheaper by hand."""
     temps = [max(c.temp[0], LEAST_BYTES) / max(c.temp[1], LEAST_BYTES) for c in costs]
-    outside, within = (mean([c[i].median for c in costs]) for i in (1, 2))
+    outside, within = (
+        mean([c.outside.median for c in costs]),
+        mean([c.within.median for c in costs]),
+    )
     means = f"time outside {outside:.2f}, in a scan {within:.2f}, temp {mean(temps):.2f}"
     lines = ["", f"geometric means of {len(costs)} rows: {means}"]
     for place, of in (("outside", lambda c: c.outside), ("in a scan", lambda c: c.within)):

@@ -1,5 +1,6 @@
 """The programs of the README run as they stand, and prove what they say."""
 
+import inspect
 import re
 import shlex
 import sys
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import chain, check, cli, layers, losses
+from fnn import chain, check, cli, compose, layers, losses, models
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -74,3 +75,15 @@ def test_the_other_checks_take_what_the_readme_names(key, rng):
 
 def test_the_training_program_has_about_twenty_lines():
     assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 21
+
+
+def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
+    table = README.partition("## What there is")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z_0-9]+)`", table))
+    offered = {}
+    for room in (compose, layers, losses, models):
+        offered |= {name: value for name, value in vars(room).items() if inspect.isfunction(value)}
+    assert named - offered.keys() == set()
+    cells = {name for name in offered if name.endswith("_cell")}
+    helpers = {"patches", "class_token", "token_at", "mean_token", "linear_decay"}
+    assert offered.keys() - named - cells - helpers == set()

@@ -29,7 +29,7 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
     `dtype`; then dparams to the dtypes of the parameters, and dx to that of x. So an optimizer sees wide
     parameters and wide gradients, and small updates are not rounded away. State keeps its dtype: running
     averages need their digits. float16 ends at 65504, and at 6e-8 below, so gradients in it may need a
-    scaled loss.
+    scaled loss. A gradient is exact to the digits of `dtype`: so is `check.network`'s tolerance to be.
 
     Shapes: the layer's; so are the parameters, the state and their paths. Cache: the layer's, in `dtype`.
     Source: Micikevicius et al. (2018).

@@ -90,7 +90,7 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
         check_axis("max_over", axis, x, largest=True)
         if ties == "split":
             y = x.max(axis=axis, keepdims=True)
-            return y.squeeze(axis), SplitCache(x == y, Static(x.dtype))
+            return y.squeeze(axis), SplitCache((x == y) | jnp.isnan(x), Static(x.dtype))
         place = first_largest(jax.lax.stop_gradient(x), axis)
         y = jnp.take_along_axis(x, place, axis, mode="clip")
         return y.squeeze(axis), FirstCache(place, Static(x.shape), Static(x.dtype))
@@ -103,10 +103,9 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
             shape = cache.shape.value
             places = jax.lax.broadcasted_iota(jnp.int32, shape, axis % len(shape))
             return params, jnp.where(places == cache.place, dy, 0)
-        # A product, so that the group of a NaN, whose maximum equals nothing, has NaNs.
-        largest = cache.largest.astype(accumulation_dtype(dy.dtype))
-        share = dy.astype(largest.dtype) / largest.sum(axis=axis, keepdims=True)
-        return params, (largest * share).astype(dy.dtype)
+        count = cache.largest.sum(axis=axis, keepdims=True, dtype=accumulation_dtype(dy.dtype))
+        share = (dy.astype(count.dtype) / count).astype(dy.dtype)
+        return params, jnp.where(cache.largest, share, 0)
 
     return pure(f"max_over({ties})", forward, backward)
 

@@ -11,6 +11,7 @@ from fnn import chain, check, frozen, graph, layers, losses, pure, repeat, resid
 from fnn.diagnostics import summary
 from fnn.random import child_key
 from fnn.tap import passages
+from fnn.train.nonfinite import first_nonfinite
 from fnn.tree import paths
 
 BLOCK = residual(
@@ -210,6 +211,15 @@ class TestSeenFromOutside:
         assert [entry.path for entry in report.entries][2:5] == [
             "blocks/block[1]/w", "blocks/block[1]/act", "out",
         ]  # fmt: skip
+
+    def test_the_round_that_overflows_is_named(self, x):
+        net = chain(blocks=repeat(layers.linear(3, bias=False), 3))
+        params, state = net.init(jax.random.key(0), x)
+        params = jax.tree.map(lambda w: jnp.full_like(w, 1e20), params)
+        found = first_nonfinite(
+            net, losses.squared_error(), params, state, jnp.ones_like(x), jnp.zeros((4, 3)), None
+        )
+        assert "the output of layer blocks/block[1] (linear(3)), at index (0, 0): inf" in found
 
     def test_summary_counts_all_rounds(self, x):
         rows = {row.path: row for row in summary(self.NET, x).rows}
