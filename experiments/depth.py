@@ -89,6 +89,23 @@ def scanned(layer: Layer, checkpoint: bool) -> Program:
     return run
 
 
+def checkpointed(layer: Layer) -> Program:
+    """`jax.vjp` of one block after the other, each in a `jax.checkpoint`."""
+
+    def run(params: PyTree, state: PyTree, x: jax.Array) -> PyTree:
+        def whole(params: PyTree, x: jax.Array) -> jax.Array:
+            for name, p in params.items():
+                x = jax.checkpoint(lambda p, x, s=state[name]: layer.forward(p, s, x, None)[0])(
+                    p, x
+                )
+            return x
+
+        y, pull = jax.vjp(whole, params, x)
+        return pull(y)
+
+    return run
+
+
 def arguments(net: Layer) -> tuple[PyTree, PyTree, jax.ShapeDtypeStruct]:
     """Shapes alone."""
     x = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
@@ -140,6 +157,8 @@ def memory_table(budget: float) -> None:
         if build is repeat:
             programs["jax.vjp of a scan"] = scanned(block(), checkpoint=False)
             programs["jax.vjp of a scan, checkpoint"] = scanned(block(), checkpoint=True)
+        else:
+            programs["jax.vjp, jax.checkpoint"] = checkpointed(block())
         params, state = plain.init(jax.random.key(0), jax.ShapeDtypeStruct(SHAPE, jnp.float32))
         x = jnp.asarray(np.random.default_rng(0).standard_normal(SHAPE), jnp.float32)
         compiled = {

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import random
+from fnn.dtypes import accumulation_dtype
 
 
 class Initializer(Protocol):
@@ -101,8 +102,8 @@ def orthogonal(
     del groups  # each group's kernel is a part of one orthogonal matrix
     fans(shape)
     rows, columns = math.prod(shape[:-1]), shape[-1]
-    wide = jnp.promote_types(dtype, jnp.float32)
-    drawn = random.normal(_drawing(key), (max(rows, columns), min(rows, columns)), wide)
+    shape_of_q = (max(rows, columns), min(rows, columns))
+    drawn = random.normal(_drawing(key), shape_of_q, accumulation_dtype(dtype))
     # On the host if that can be: a decomposition of every new shape would be a compilation each.
     numpy: Any = jnp if isinstance(drawn, jax.core.Tracer) else np
     q, r = numpy.linalg.qr(numpy.asarray(drawn))

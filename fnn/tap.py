@@ -5,7 +5,7 @@ and output in the cache and hands its cotangents out with the parameter gradient
 `Layer` like any other, on the same parameters, for `jit`, `vmap` and `grad`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -91,8 +91,9 @@ def _walk(layer: Layer, path: str, cache: PyTree, told: PyTree) -> Iterator[tupl
     while isinstance(cache, Around):
         cache = cache.cache
     if not isinstance(cache, Looped):
+        children = _by_name(cache, layer.parts)
         for name, part in layer.parts.items():
-            yield from _walk(part, _joined(path, name), cache[name], told[name])
+            yield from _walk(part, _joined(path, name), children[name], told[name])
         return
     rounds = range(cache.rounds.value)
     for i in reversed(rounds) if cache.backwards.value else rounds:
@@ -100,6 +101,17 @@ def _walk(layer: Layer, path: str, cache: PyTree, told: PyTree) -> Iterator[tupl
         gradients = _round(told, i)
         for name, part in layer.parts.items():
             yield from _walk(part, _joined(path, f"{name}[{i}]"), children[name], gradients[name])
+
+
+def _by_name(cache: PyTree, parts: Mapping[str, Layer]) -> Mapping[str, PyTree]:
+    """The children's caches: a container's cache is their dictionary, or a tuple that holds it."""
+    for candidate in (cache, *(cache if isinstance(cache, tuple) else ())):
+        if isinstance(candidate, Mapping) and set(parts) <= set(candidate):
+            return candidate
+    raise TypeError(
+        f"expected a container's cache to hold those of {sorted(parts)} by name, got "
+        f"{type(cache).__name__}; a layer that does not keep them apart is a leaf, without `parts`"
+    )
 
 
 def _joined(path: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """Hard inputs: numbers and shapes at which gradients go wrong, and the three ways to one gradient.
 
-`layer_verdicts` and `loss_verdicts` run one row of the tables at every kind of hard input and say where the
-hand-written gradient, `jax.vjp` and `jax.jvp` of the plain forward differ. For the tests and for the table
-that `experiments/hard_inputs.py` prints.
+`layer_verdicts` and `loss_verdicts` run one row of the tables at every kind of hard input and say where
+the hand-written gradient, `jax.vjp` and `jax.jvp` of the plain forward differ. For the tests, and for
+the table that `experiments/hard_inputs.py` prints.
 """
 
 from collections.abc import Callable, Mapping

@@ -138,7 +138,7 @@ PARTS = {
     "kernel gradient, 3x3, 32 -> 64": PartRow(WHOLE["convolution 3x3, 32 -> 64"], _kernel),
     "kernel gradient, 3x3, 64 -> 64": PartRow(WHOLE["convolution 3x3, 64 -> 64"], _kernel),
     "kernel gradient, 3x3 stride 2": PartRow(WHOLE["convolution 3x3 stride 2"], _kernel),
-    "forward, 1x1": PartRow(WHOLE["convolution 1x1"], _forward),
+    "forward, 1x1": PartRow(_row((128, 28, 28, 64), 64, 1, bias=False), _forward),
     "forward, depthwise": PartRow(WHOLE["depthwise_convolution"], _forward),
 }
 ROWS = WHOLE | PARTS

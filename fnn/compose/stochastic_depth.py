@@ -18,9 +18,9 @@ Per = Literal["example", "batch"]
 
 
 class StochasticDepthCache(NamedTuple):
-    """The draw's key and the children's caches; the body's is of zeros for a batch that left it out."""
+    """Who survived, and the children's caches; the body's is of zeros for a batch that left it out."""
 
-    key: Array  # one key
+    alive: Array  # (N,) or (), bool
     parts: dict[str, PyTree]
     dtypes: Static[Any]  # of the body's output
 
@@ -28,7 +28,8 @@ class StochasticDepthCache(NamedTuple):
 def linear_decay(depth: int, last: float = 0.5) -> tuple[float, ...]:
     """The survival of each of `depth` blocks: ``1 - l / depth · (1 - last)`` for l = 1 … depth.
 
-    Early blocks, on which all others rest, survive most. Source: Huang, Sun, Liu, Sedra, Weinberger (2016).
+    Early blocks, on which all others rest, survive most.
+    Source: Huang, Sun, Liu, Sedra, Weinberger (2016).
 
     Raises:
       ValueError: the depth is below 1, or `last` is not in (0, 1].
@@ -47,11 +48,11 @@ def stochastic_depth(
 
     Forward: m is drawn for each example, or one for the batch; then a body that is left out is not run
     either (`lax.cond`), nor is its backward pass, and its state stays. Backward, with the same m:
-    ``dx = shortcutᵀ(dy) + bodyᵀ(m dy)``. `predict` takes the mean of m: ``shortcut(x) + survival body(x)``.
-    Survival is taken to the nearest multiple of 2⁻¹⁶.
+    ``dx = shortcutᵀ(dy) + bodyᵀ(m dy)``. `predict` takes the mean of m:
+    ``shortcut(x) + survival · body(x)``. Survival is taken to the nearest multiple of 2⁻¹⁶.
 
-    Shapes: x and y any trees, with the batch first if m is per example. Cache: the children's, and the
-    key, from which m is drawn again. Source: Huang, Sun, Liu, Sedra, Weinberger (2016), who draw per batch.
+    Shapes: x and y any trees, with the batch first if m is per example. Cache: the children's, and m.
+    Source: Huang, Sun, Liu, Sedra, Weinberger (2016), who draw m per batch.
 
     Args:
       body: the block that is left out.
@@ -70,19 +71,6 @@ def stochastic_depth(
     parts = {"body": body} if shortcut is None else {"body": body, "shortcut": shortcut}
     name = f"stochastic_depth({survival:.3g})"
     mean = share_kept(survival)
-
-    def alive(key: Array, examples: int) -> Array:
-        """(examples,) or ()."""
-        return kept(child_key(key, "survival"), survival, (examples,) if per == "example" else ())
-
-    def masked(key: Array, tree: PyTree) -> PyTree:
-        """0 where the body of an example is left out."""
-
-        def of(leaf: Array) -> Array:
-            mask = alive(key, leaf.shape[0]).reshape(-1, *(1,) * (leaf.ndim - 1))
-            return jnp.where(jnp.broadcast_to(mask, leaf.shape), leaf, 0)
-
-        return jax.tree.map(of, tree)
 
     def init(key: Key, x: PyTree) -> tuple[PyTree, PyTree]:
         params, state, y = {}, {}, {"shortcut": jax.eval_shape(as_arrays, x)}
@@ -116,11 +104,13 @@ def stochastic_depth(
 
         if per == "example":
             results = of_body(params, state, x)
-            y["body"] = masked(key, results[0])
+            alive = kept(child_key(key, "survival"), survival, (_batch(name, results[0]),))
+            y["body"] = _masked(alive, results[0])
         else:
+            alive = kept(child_key(key, "survival"), survival, ())
             shapes = jax.eval_shape(of_body, params, state, x)
             results = lax.cond(
-                alive(key, 1),
+                alive,
                 of_body,
                 lambda params, state, x: _left_out(shapes, state["body"], key),
                 params,
@@ -134,7 +124,7 @@ def stochastic_depth(
         return (
             add_trees(y["shortcut"], y["body"]),
             {part_name: new_state[part_name] for part_name in parts},
-            StochasticDepthCache(key, cache, Static(dtypes)),
+            StochasticDepthCache(alive, cache, Static(dtypes)),
         )
 
     def backward(params: PyTree, cache: StochasticDepthCache, dy: PyTree) -> tuple[PyTree, PyTree]:
@@ -154,11 +144,11 @@ def stochastic_depth(
 
         arguments = (params["body"], cache.parts["body"])
         if per == "example":
-            results = of_body(*arguments, masked(cache.key, dy))
+            results = of_body(*arguments, _masked(cache.alive, dy))
         else:
             shapes = jax.eval_shape(of_body, *arguments, dy)
             results = lax.cond(
-                alive(cache.key, 1),
+                cache.alive,
                 of_body,
                 lambda *_: jax.tree.map(_zeros, shapes),
                 *arguments,
@@ -183,6 +173,30 @@ def stochastic_depth(
         return stochastic_depth(parts["body"], survival, shortcut=parts.get("shortcut"), per=per)
 
     return Layer(name, init, forward, backward, predict, MappingProxyType(parts), rebuild)
+
+
+def _batch(name: str, tree: PyTree) -> int:
+    """How many examples a tree of arrays has.
+
+    Raises:
+      ValueError: its leaves disagree.
+    """
+    leaves = jax.tree.leaves(tree)
+    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in leaves}
+    if len(sizes) != 1 or None in sizes:
+        shapes = [leaf.shape for leaf in leaves]
+        raise ValueError(f"{name}: expected outputs (N, …) of one batch of examples, got {shapes}")
+    return leaves[0].shape[0]
+
+
+def _masked(alive: Array, tree: PyTree) -> PyTree:
+    """0 where the body of an example is left out."""
+
+    def of(leaf: Array) -> Array:
+        mask = lax.expand_dims(alive, range(1, leaf.ndim))
+        return jnp.where(jnp.broadcast_to(mask, leaf.shape), leaf, 0)
+
+    return jax.tree.map(of, tree)
 
 
 def _left_out(shapes: PyTree, state: PyTree, key: Array) -> tuple[PyTree, PyTree, PyTree]:

@@ -181,15 +181,15 @@ def multi_head_attention(
         w, b = params[:3], (params.b_query, None, params.b_value)
         if memory is None:
             dx, dw, db = _mapped_back(x, w, b, [dq, dk, dv])
-            dxs = [dx]
+            dxs: tuple[Array | None, ...] = (dx,)
         else:
             dx, dw_query, db_query = _mapped_back(x, w[:1], b[:1], [dq])
             dmemory, dw_memory, db_memory = _mapped_back(memory, w[1:], b[1:], [dk, dv])
-            dxs, dw, db = [dx, dmemory], dw_query + dw_memory, db_query + db_memory
+            dxs, dw, db = (dx, dmemory), dw_query + dw_memory, db_query + db_memory
         if attended.mask is not None:
-            dxs.append(None)
-        dparams = MultiHeadAttentionParams(*dw, *dw_out, db[0], db[2], *db_out)
-        return dparams, tuple(dxs) if len(dxs) > 1 else dxs[0]
+            dxs = (*dxs, None)
+        dparams = MultiHeadAttentionParams(dw[0], dw[1], dw[2], dw_out[0], db[0], db[2], db_out[0])
+        return dparams, dxs if len(dxs) > 1 else dxs[0]
 
     return pure(f"multi_head_attention({heads})", forward, backward, init)
 

@@ -30,11 +30,11 @@ class BatchNormState(NamedTuple):
 
 
 class PopulationState(NamedTuple):
-    """The statistics of all elements seen, and how many in each channel; at least float32."""
+    """The statistics of all elements seen, at least float32."""
 
     mean: Array  # (C,)
     var: Array  # (C,)
-    count: Array  # ()
+    seen: Array  # (), the number of elements in each channel
 
 
 class BatchNormCache(NamedTuple):
@@ -128,12 +128,12 @@ def batch_norm(
     ) -> BatchNormState | PopulationState:
         mean = mean.reshape(-1).astype(state.mean.dtype)
         var = var.reshape(-1).astype(state.var.dtype)
-        if momentum is None or isinstance(state, PopulationState):
+        if isinstance(state, PopulationState):
             return _united(state, mean, var, size, unbiased)
         var = var * (size / max(size - 1, 1)) if unbiased else var
-        weight = 1 - momentum
+        old = 0.0 if momentum is None else momentum
         return BatchNormState(
-            momentum * state.mean + weight * mean, momentum * state.var + weight * var
+            old * state.mean + (1 - old) * mean, old * state.var + (1 - old) * var
         )
 
     def forward(
@@ -184,12 +184,12 @@ def _united(
     old: PopulationState, mean: Array, var: Array, size: int, unbiased: bool
 ) -> PopulationState:
     """The statistics of the elements seen before and of `size` more, with these mean and variance."""
-    count = old.count + size
+    count = old.seen + size
     share, difference = size / count, mean - old.mean
     # Sums of squares about the means; where nothing was seen, the variance that the state starts with
     # stands for none.
-    divisor = jnp.maximum(old.count - 1, 0) if unbiased else old.count
-    squares = old.var * divisor + var * size + difference * difference * (old.count * share)
+    divisor = jnp.maximum(old.seen - 1, 0) if unbiased else old.seen
+    squares = old.var * divisor + var * size + difference * difference * (old.seen * share)
     divisor = jnp.maximum(count - 1, 1) if unbiased else count
     return PopulationState(old.mean + difference * share, squares / divisor, count)
 

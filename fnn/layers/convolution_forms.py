@@ -12,7 +12,7 @@ shape, and on the platform that the program is compiled for:
     one group (dense)               y: one convolution                       one convolution each
                                     dx: one; few inputs and strides apart
                                     dw: in chunks of a few images
-    one group, three axes           layer by layer, by the forms for images  one convolution each
+    one group, one axis or three    as images of one row, or their layers    one convolution each
 
 Comments in `convolution_cpu` give the measured ratios.
 """
@@ -29,10 +29,9 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 from fnn.layers import convolution_cpu as cpu
 from fnn.layers import convolution_plain as plain
+from fnn.layers import convolution_sequences as sequences
 from fnn.layers import convolution_volumes as volumes
 from fnn.layers.windows import Windows
-
-VOLUME = 3  # axes of an image
 
 # Jitted, so that a call outside of any `jit` compiles once a shape and not once a call.
 _form = functools.partial(jax.jit, static_argnames=("windows", "groups"))
@@ -44,10 +43,9 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         y = _product(_rows(_strided(x, windows)), _one_weight(w))
         return y.reshape(x.shape[0], *windows.output, w.shape[-1])
-    volumes_here = len(windows.image) == VOLUME
-    if groups == 1 and not volumes_here:
+    if groups == 1 and len(windows.image) == 2:
         return plain.convolve(x, w, windows, groups)
-    dense = volumes.convolve if volumes_here else plain.convolve
+    dense = _by_rank(windows, sequences.convolve, plain.convolve, volumes.convolve)
     form = _of_groups(dense, cpu.depthwise_convolve, groups, groups == x.shape[-1])
     return _by_platform(form, plain.convolve, x, w, windows, groups)
 
@@ -58,8 +56,9 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         dx = _product(_rows(dy), _one_weight(w).T)
         return _unstrided(dx.reshape(*dy.shape[:-1], w.shape[-2]), windows)
-    volumes_here = len(windows.image) == VOLUME
-    dense = volumes.input_gradient if volumes_here else cpu.dense_input_gradient
+    dense = _by_rank(
+        windows, sequences.input_gradient, cpu.dense_input_gradient, volumes.input_gradient
+    )
     form = _of_groups(dense, cpu.depthwise_input_gradient, groups, w.shape[-2] == 1)
     return _by_platform(form, plain.input_gradient, dy, w, windows, groups)
 
@@ -70,10 +69,15 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
     if _pointwise(windows, groups):
         dw = _product(_rows(_strided(x, windows)).T, _rows(dy))
         return dw.reshape(*windows.window, *dw.shape)
-    volumes_here = len(windows.image) == VOLUME
-    dense = volumes.kernel_gradient if volumes_here else cpu.dense_kernel_gradient
+    of_images = cpu.dense_kernel_gradient  # which knows sequences
+    dense = _by_rank(windows, of_images, of_images, volumes.kernel_gradient)
     form = _of_groups(dense, cpu.depthwise_kernel_gradient, groups, groups == x.shape[-1])
     return _by_platform(form, plain.kernel_gradient, x, dy, windows, groups)
+
+
+def _by_rank(windows: Windows, *forms: cpu.Form) -> cpu.Form:
+    """The form for sequences, images or volumes."""
+    return forms[len(windows.image) - 1]
 
 
 def _of_groups(dense: cpu.Form, depthwise: cpu.Form, groups: int, alone: bool) -> cpu.Form:

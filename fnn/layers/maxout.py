@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from fnn.dtypes import accumulation_dtype, check_inexact, computing_dtype, parameter_dtype
@@ -83,10 +82,10 @@ def maxout(
     def backward(params: MaxoutParams, cache: MaxoutCache, dy: Array) -> tuple[MaxoutParams, Array]:
         (x, piece), (w, b) = cache, params
         dtype, inputs = computing_dtype(x, w, b), w.shape[0]
-        shape = (*dy.shape[:-1], pieces, features)
-        places = jax.lax.broadcasted_iota(piece.dtype, shape, len(shape) - 2)
-        dz = jnp.where(places == piece[..., None, :], dy.astype(dtype)[..., None, :], 0)
-        dz = dz.reshape(-1, pieces * features)
+        dy = dy.astype(dtype)
+        # One comparison a piece: all at once, against a broadcast number, takes as long as the products.
+        each = [jnp.where(piece == k, dy, 0) for k in range(pieces)]
+        dz = jnp.stack(each, axis=-2).reshape(-1, pieces * features)
         dw = x.astype(dtype).reshape(-1, inputs).T @ dz
         db = dz.astype(accumulation_dtype(dtype)).sum(axis=0)
         dx = (dz @ w.astype(dtype).reshape(inputs, -1).T).reshape(x.shape)

@@ -42,9 +42,9 @@ def dropconnect(
 ) -> Layer:
     """A linear layer, each of whose weights is dropped with probability `rate`.
 
-    Forward, with each element of m 1 with probability ``p = 1 - rate``: ``u = x (m ∘ w) / p + (m' ∘ b) / p``
-    and ``y = a(u)``; the mean of u is that of `linear`. Backward, with ``du = a'(u) dy``, n over examples,
-    and the same masks:
+    Forward, with each element of m and m' 1 with probability ``p = 1 - rate``:
+    ``u = x (m ∘ w) / p + (m' ∘ b) / p`` and ``y = a(u)``; u's mean is that of `linear`. Backward, with
+    ``du = a'(u) dy``, n over examples, and the same masks:
 
         dx_n = du_n (m_n ∘ w)ᵀ / p      dw = Σ_n m_n ∘ (x_nᵀ du_n) / p      db = Σ_n m'_n ∘ du_n / p
 
@@ -164,11 +164,12 @@ def _mean_of_relu(mean: Array, variance: Array) -> Array:
 
 
 def _masked(key: Array, keep: float, params: LinearParams) -> LinearParams:
-    """The parameters, those that are dropped as 0."""
-    keys = LinearParams(jax.random.fold_in(key, 0), jax.random.fold_in(key, 1))
+    """The parameters, those that are dropped as 0; a bias is the weight of an input that is 1."""
     w, b = params
-    dropped_b = None if b is None else jnp.where(kept(keys.b, keep, b.shape), b, 0)
-    return LinearParams(jnp.where(kept(keys.w, keep, w.shape), w, 0), dropped_b)
+    inputs, features = w.shape
+    mask = kept(key, keep, (inputs + (b is not None), features))
+    masked_b = None if b is None else jnp.where(mask[inputs], b, 0)
+    return LinearParams(jnp.where(mask[:inputs], w, 0), masked_b)
 
 
 def _shared(key: Array, keep: float, params: LinearParams, x: Array) -> Array:

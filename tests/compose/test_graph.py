@@ -137,7 +137,8 @@ class TestBackward:
             outputs=("a", "y", "x"),
         )
         # In another dtype than y's, and from NumPy.
-        dy = {name: np.full(x.shape, 10.0**i) for i, name in enumerate(("a", "y", "x"))}
+        sizes = {"a": 1, "y": 10, "x": 100}
+        dy = {name: np.full(x.shape, size, jnp.bfloat16) for name, size in sizes.items()}
         _, y, _, dx = gradients(net, x, dy)
         assert list(y) == ["a", "y", "x"]
         np.testing.assert_allclose(y["y"], 3 * x, rtol=1e-6)

@@ -62,10 +62,6 @@ def test_a_wrapped_network_is_seen_as_the_network_itself(name, x, key):
     seen = passages(net, loss, params, state, x, labels)
     assert list(seen) == ["part/a", "part/norm", "part/act", "part/b", "out"]
     np.testing.assert_array_equal(seen["part/norm"].dy, seen["part/act"].dx)
-    report = check.network(
-        net, loss, x, labels, params=params, state=state, methods=("reverse mode",)
-    )
-    report.raise_if_wrong()
     visited = []
     mapped = map_layers(lambda path, leaf: visited.append(path) or leaf, net)
     assert visited == list(seen)
@@ -73,6 +69,39 @@ def test_a_wrapped_network_is_seen_as_the_network_itself(name, x, key):
     rows = summary(net, x)
     assert sum(row.parameters for row in rows.rows) == rows.total.parameters
     assert sum(row.state for row in rows.rows) == rows.total.state
+
+
+def test_every_leaf_of_wrapped_networks_is_checked(x, key):
+    net = chain(**{name: wrap(chain(w=layers.linear(3))) for name, wrap in WRAPPERS.items()})
+    params, state = net.init(key, x)
+    loss, labels = losses.softmax_cross_entropy(), np.arange(4) % 3
+    report = check.network(
+        net, loss, x, labels, params=params, state=state, methods=("reverse mode",)
+    )
+    report.raise_if_wrong()
+    leaves = [entry.path for entry in report.entries][:3]
+    assert leaves == ["remat/w", "mixed/w", "frozen/w"]
+
+
+def test_a_container_that_mixes_its_childrens_caches_cannot_be_seen_into(x, key):
+    inner = chain(a=layers.linear(3))
+
+    def build(inner):
+        def forward(params, state, x, key):
+            y, state, cache = inner.forward(params, state, x, key)
+            return y, state, jax.tree.leaves(cache)
+
+        def backward(params, cache, dy):
+            return params, dy
+
+        return inner._replace(
+            forward=forward, backward=backward, rebuild=lambda parts: build(inner.rebuild(parts))
+        )
+
+    net = build(inner)
+    params, state = net.init(key, x)
+    with pytest.raises(TypeError, match=r"cache to hold those of \['a'\] by name, got list"):
+        passages(net, losses.squared_error(), params, state, x, jnp.zeros((4, 3)))
 
 
 class TestRemat:

@@ -12,7 +12,7 @@ from fnn.layers import attention, multi_head_attention
 from fnn.layers import attention_blocks as blocks
 from fnn.layers.attention import AttentionCache
 
-BLOCKS = [None, 1, 7, 30]  # scores at once: all, a query of one head, a few queries, an example
+BLOCKS = [None, 30]  # scores at once: all of them, or those of a query
 
 
 def draw(rng, n=2, t=5, s=5, heads=4, kv_heads=4, d=3, e=3):
@@ -77,8 +77,7 @@ def test_every_kind_of_mask_equals_a_loop(rng, scores):
         np.testing.assert_allclose(y, by_loops(q, k, v, np.broadcast_to(allowed, shape)), atol=1e-6)
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("kv_heads", "causal"), [(1, False), (2, True), (4, False)])
 def test_value_and_gradient_equal_those_of_jax_nn(rng, kv_heads, causal):
     q, k, v = draw(rng, kv_heads=kv_heads)
     mask = np.asarray(rng.random((2, 4, 5, 5)) < 0.7)
@@ -155,7 +154,7 @@ def test_the_last_blocks_may_be_shorter_and_all_agree(rng):
     x = draw(rng, n=3, t=23, s=23, heads=2, kv_heads=1)
     dy = jnp.asarray(rng.standard_normal(x[0].shape), jnp.float32)
     whole = gradients(attention(causal=True), x, dy)
-    for scores in (46, 5 * 46, 9 * 46, 23 * 46, 2 * 23 * 46):
+    for scores in (5 * 46, 23 * 46):
         in_blocks = gradients(attention(causal=True, scores_at_once=scores), x, dy)
         for a, b in zip(jax.tree.leaves(in_blocks), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(a, b, atol=5e-6)

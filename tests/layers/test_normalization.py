@@ -94,7 +94,7 @@ class TestBatchNorm:
             var = ((seen - seen.mean(axis=0)) ** 2).sum(axis=0) / divisor
             np.testing.assert_allclose(state.mean, seen.mean(axis=0), rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(state.var, var, rtol=1e-5, atol=1e-6)
-        assert state.count == 18
+        assert state.seen == 18
         expected = (batches[1] - state.mean[None]) / np.sqrt(np.asarray(state.var) + 1e-5)[None]
         np.testing.assert_allclose(layer.predict(params, state, batches[1]), expected, atol=1e-5)
 

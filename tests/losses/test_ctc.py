@@ -1,6 +1,7 @@
 """CTC against the enumeration of all alignments, against PyTorch, and where it is easily wrong."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,18 @@ def enumerated(logits, labels, blank=0):
         if [symbol for symbol in merged if symbol != blank] == list(labels):
             total += np.prod([y[t, symbol] for t, symbol in enumerate(path)])
     return -np.log(total) if total else np.inf
+
+
+@partial(jax.jit, static_argnums=0)
+def derived(loss, logits, target):
+    """Losses, and the gradient of their sum by hand, in reverse and in forward mode."""
+
+    def total(z):
+        return loss.forward(z, target)[0].sum()
+
+    values, cache = loss.forward(logits, target)
+    hand = loss.backward(cache, jnp.ones(values.shape))
+    return values, hand, jax.grad(total)(logits), jax.jacfwd(total)(logits)
 
 
 def target_of(labels, lengths, frames):
@@ -61,8 +74,7 @@ def test_loss_and_gradient_as_pytorch():
 
 def test_the_gradient_of_a_frame_sums_to_zero(rng):
     logits = jnp.asarray(rng.normal(size=(2, 5, 4)), jnp.float32)
-    _, cache = losses.ctc().forward(logits, target_of([[1, 1], [2, 3]], [2, 2], [5, 3]))
-    gradient = losses.ctc().backward(cache, jnp.ones(2))
+    _, gradient, *_ = derived(losses.ctc(), logits, target_of([[1, 1], [2, 3]], [2, 2], [5, 3]))
     np.testing.assert_allclose(gradient.sum(axis=-1), 0, atol=1e-6)
 
 
@@ -74,17 +86,13 @@ def test_what_cannot_be_said_costs_infinity_and_pulls_nowhere(rng, infeasible):
     logits[2, :, 1] = -np.inf
     target = target_of([[1, 1], [1, 0], [1, 0], [1, 2]], [2, 1, 1, 2], [2, 0, 3, 3])
 
-    def total(z):
-        return loss.forward(z, target)[0].sum()
-
-    values, cache = loss.forward(logits, target)
-    gradient = loss.backward(cache, jnp.ones(4))
+    values, gradient, *by_autodiff = derived(loss, logits, target)
     np.testing.assert_array_equal(values[:3], infeasible)
     assert np.isfinite(values[3])
     np.testing.assert_array_equal(gradient[:3], 0)
     assert np.abs(gradient[3]).max() > 0
-    for by_autodiff in (jax.grad(total)(logits), jax.jacfwd(total)(logits)):
-        np.testing.assert_allclose(gradient, by_autodiff, atol=1e-6)
+    for other in by_autodiff:
+        np.testing.assert_allclose(gradient, other, atol=1e-6)
 
 
 def test_a_class_that_cannot_be_is_safe_in_both_modes(rng):
@@ -92,30 +100,27 @@ def test_a_class_that_cannot_be_is_safe_in_both_modes(rng):
     logits[0, 1, 2] = -np.inf
     target = target_of([[1, 2]], [2], [4])
 
-    def total(z):
-        return losses.ctc().forward(z, target)[0].sum()
-
-    value, cache = losses.ctc().forward(logits, target)
+    value, gradient, *by_autodiff = derived(losses.ctc(), logits, target)
     np.testing.assert_allclose(value, [enumerated(logits[0], [1, 2])], rtol=1e-5)
-    gradient = losses.ctc().backward(cache, jnp.ones(1))
-    for by_autodiff in (jax.grad(total)(logits), jax.jacfwd(total)(logits)):
-        np.testing.assert_allclose(gradient, by_autodiff, atol=1e-6)
+    for other in by_autodiff:
+        np.testing.assert_allclose(gradient, other, atol=1e-6)
 
 
 def test_padding_may_hold_anything(rng):
     """Frames and labels beyond the lengths, NaN and numbers of no class among them."""
     logits = rng.normal(size=(1, 5, 3)).astype(np.float32)
-    expected, cache = losses.ctc().forward(logits[:, :3], target_of([[1]], [1], [3]))
-    expected_gradient = losses.ctc().backward(cache, jnp.ones(1))
+    expected, expected_gradient, *_ = derived(
+        losses.ctc(), logits[:, :3], target_of([[1]], [1], [3])
+    )
     logits[0, 3:] = np.nan
     target = target_of([[1, -7, 99]], [1], [3])
-    values, cache = losses.ctc().forward(logits, target)
-    gradient = losses.ctc().backward(cache, jnp.ones(1))
+    assert np.isfinite(losses.ctc().forward(logits, target)[0]).all()
+    values, gradient, *by_autodiff = derived(losses.ctc(), logits, target)
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     np.testing.assert_allclose(gradient[:, :3], expected_gradient, rtol=1e-5)
     np.testing.assert_array_equal(gradient[:, 3:], 0)
-    by_autodiff = jax.grad(lambda z: losses.ctc().forward(z, target)[0].sum())(logits)
-    np.testing.assert_allclose(by_autodiff, gradient, atol=1e-6)
+    for other in by_autodiff:
+        np.testing.assert_allclose(gradient, other, atol=1e-6)
 
 
 def test_two_thousand_frames_do_not_underflow(rng):

@@ -65,7 +65,7 @@ def test_the_example_of_the_docstring(rng, key):
     net = chain(layers.linear(5), layers.relu(), head=layers.projection(9))
     loss = losses.linear_softmax_cross_entropy(4)
     step = train.step(net, loss, optimizers.adam(0.01), gradient="both")
-    state = train.start(net, optimizers.adam(0.01), key, x)
+    state = train.init(net, optimizers.adam(0.01), key, x)
     first = None
     for _ in range(5):
         state, info = step(state, (x, labels))

@@ -143,7 +143,7 @@ def test_the_first_loss_is_that_of_ignorance(key):
     net = models.gpt(3, **SMALL)
     params, state = net.init(key, IDS)
     values, _ = LOSS.forward(net.predict(params, state, IDS), TARGETS)
-    np.testing.assert_allclose(values.mean(), math.log(3), rtol=0.01)
+    np.testing.assert_allclose(values.mean(), math.log(3), rtol=0.05)
 
 
 def test_dropout_asks_for_a_key(key):

@@ -17,7 +17,7 @@ LAYERS = {
     "relu": LayerRow(layers.relu, SHAPE),
     "relu6": LayerRow(layers.relu6, SHAPE),
     "leaky_relu": LayerRow(lambda: layers.leaky_relu(0.1), SHAPE),
-    "prelu": LayerRow(layers.prelu, SHAPE),
+    "prelu": LayerRow(layers.prelu, (6, 4)),
     "prelu, per channel": LayerRow(lambda: layers.prelu(per_channel=True), (2, 3, 3)),
     "elu": LayerRow(lambda: layers.elu(0.7), SHAPE),
     "selu": LayerRow(layers.selu, SHAPE),

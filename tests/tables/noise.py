@@ -11,9 +11,10 @@ LAYERS = {
     "alpha_dropout": LayerRow(lambda: layers.alpha_dropout(0.3), (4, 5)),
     "gaussian_dropout": LayerRow(lambda: layers.gaussian_dropout(0.3), (4, 5)),
     "gaussian_noise": LayerRow(lambda: layers.gaussian_noise(0.5), (4, 5)),
-    "dropconnect": LayerRow(lambda: layers.dropconnect(3, 0.3, activation="relu"), (3, 4)),
-    "dropconnect, one mask": LayerRow(lambda: layers.dropconnect(3, 0.3, mask="batch"), (3, 4)),
-    "dropconnect without bias": LayerRow(lambda: layers.dropconnect(3, 0.3, bias=False), (2, 2, 3)),
+    "dropconnect": LayerRow(lambda: layers.dropconnect(3, 0.3), (3, 4)),
+    "dropconnect with relu, one mask": LayerRow(
+        lambda: layers.dropconnect(5, 0.3, activation="relu", mask="batch"), (4, 6)
+    ),
     "stochastic_depth": LayerRow(
         lambda: compose.stochastic_depth(compose.chain(layers.linear(3), layers.tanh()), 0.6),
         (4, 3),

@@ -1,0 +1,230 @@
+"""K nearest neighbours, exact: the first baseline of any classifier, with nothing to train.
+
+All the work is left to prediction, which compares a query with every example. That is done block by
+block, so that memory does not grow with the number of either.
+"""
+
+import functools
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.dtypes import accumulation_dtype, computing_dtype, parameter_dtype
+from fnn.layer import Array
+
+Norm = Literal["l1", "l2"]
+NORMS = ("l1", "l2")
+
+# Candidates over k that a matrix product finds, so that the k nearest are surely among them.
+_SPARE = 16
+
+
+class Neighbours(NamedTuple):
+    """The k nearest examples of each of Q queries, nearest first."""
+
+    distance: Array  # (Q, k), in at least float32
+    index: Array  # (Q, k), int32, into the examples
+
+
+def nearest(
+    examples: Any,
+    queries: Any,
+    k: int = 1,
+    *,
+    norm: Norm = "l2",
+    block: int = 2048,
+    query_block: int = 64,
+) -> Neighbours:
+    """The k nearest of `examples` to each query.
+
+    "l1" is the distance ``Σ |q - x|``, "l2" is ``√Σ (q - x)²``, both from sums of differences in float32
+    at least. Of equal distances the lower index is nearer. A NaN is nearer than any number, so that it is
+    seen. For l2, ``|q|² - 2 q x + |x|²``, which is a matrix product, finds some more than k candidates,
+    whose differences decide; where its rounding could have missed one, the differences of all are taken.
+
+    Args:
+      examples: (N, …) of real floats.
+      queries: (Q, …) with the same axes after the first.
+      k: how many, at most N.
+      norm: "l1" or "l2".
+      block: examples that are compared at a time.
+      query_block: queries that are; no array of more than block · query_block distances is held.
+
+    Returns:
+      (Q, k) distances and indices, nearest first.
+
+    Raises:
+      TypeError: examples or queries are not of real floats.
+      ValueError: shapes that do not fit, no such norm, or a k or a block out of range.
+    """
+    rows, asked = _rows("examples", examples), _rows("queries", queries)
+    if jnp.shape(examples)[1:] != jnp.shape(queries)[1:]:
+        raise ValueError(
+            f"nearest: expected queries (Q, …) shaped like the examples {jnp.shape(examples)}, got "
+            f"{jnp.shape(queries)}"
+        )
+    if not 1 <= k <= rows.shape[0]:
+        raise ValueError(f"nearest: expected 1 <= k <= {rows.shape[0]} examples, got {k}")
+    if norm not in NORMS:
+        raise ValueError(f"nearest: expected a norm among {NORMS}, got {norm!r}")
+    if block < 1 or query_block < 1:
+        raise ValueError(
+            f"nearest: expected blocks of at least 1, got block {block} and query_block {query_block}"
+        )
+    dtype = accumulation_dtype(computing_dtype(rows, asked))
+    sizes = min(block, rows.shape[0]), max(1, min(query_block, asked.shape[0]))
+    return _nearest(rows.astype(dtype), asked.astype(dtype), k, norm, *sizes)
+
+
+def vote(labels: Any, classes: int) -> Array:
+    """The class that most of each query's neighbours have; of equally many, the nearest one's.
+
+    Args:
+      labels: (Q, k) integers from 0 to classes - 1, those of the nearest first.
+      classes: how many there are.
+
+    Returns:
+      (Q,) labels.
+    """
+    labels = jnp.asarray(labels)
+    votes = (labels[..., None] == jnp.arange(classes, dtype=labels.dtype)[None, None]).sum(axis=1)
+    of_neighbour = jnp.take_along_axis(votes, labels, axis=1)
+    first = jnp.argmax(of_neighbour, axis=1)[:, None]  # of equal ones it returns the first
+    return jnp.take_along_axis(labels, first, axis=1)[:, 0]
+
+
+def classify(
+    examples: Any, labels: Any, queries: Any, k: int = 1, *, classes: int, norm: Norm = "l2"
+) -> Array:
+    """(Q,) the class that each query's k nearest examples vote for; see `nearest` and `vote`.
+
+    Raises:
+      TypeError: examples or queries are not of real floats, or labels are not of integers.
+      ValueError: as `nearest`; the labels are not one for each example.
+    """
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"classify: expected labels of integers, got {labels.dtype}")
+    if labels.shape != jnp.shape(examples)[:1]:
+        raise ValueError(
+            f"classify: expected a label for each of the examples {jnp.shape(examples)}, got labels "
+            f"{labels.shape}"
+        )
+    return vote(labels[nearest(examples, queries, k, norm=norm).index], classes)
+
+
+def _rows(what: str, x: Any) -> Array:
+    """(N, …) as (N, D).
+
+    Raises:
+      TypeError, ValueError: x is not of real floats, or no batch of anything.
+    """
+    x = jnp.asarray(x)
+    parameter_dtype(x)
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise ValueError(f"nearest: expected {what} of shape (N, …) with features, got {x.shape}")
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+@functools.partial(jax.jit, static_argnames=("k", "norm", "block", "query_block"))
+def _nearest(
+    x: Array, queries: Array, k: int, norm: Norm, block: int, query_block: int
+) -> Neighbours:
+    """By blocks of queries, one after the other."""
+    count = queries.shape[0]
+    shape = (-(-count // query_block), query_block, x.shape[1])
+    blocks = jnp.pad(queries, ((0, shape[0] * query_block - count), (0, 0))).reshape(shape)
+    if norm == "l1":
+        find = functools.partial(_by_differences, x, k=k, norm=norm, block=block)
+    else:
+        find = _by_products(x, k, block)
+    distance, index = lax.map(find, blocks)
+    if norm == "l2":
+        distance = jnp.sqrt(distance)
+    return Neighbours(distance.reshape(-1, k)[:count], index.reshape(-1, k)[:count])
+
+
+def _by_differences(x: Array, q: Array, *, k: int, norm: Norm, block: int) -> tuple[Array, Array]:
+    """The k smallest ``Σ |q - x|`` or ``Σ (q - x)²``. The differences are summed as they are made."""
+
+    def distances(x: Array) -> Array:
+        difference = q[:, None] - x[None, :]
+        return (jnp.abs(difference) if norm == "l1" else difference * difference).sum(axis=-1)
+
+    return _smallest(distances, x, q.shape[0], k, block)
+
+
+def _by_products(x: Array, k: int, block: int) -> Any:
+    """The function of q that finds the k smallest ``Σ (q - x)²``, most of the work by a product."""
+    size, features = x.shape
+    candidates = min(k + _SPARE, size)
+    centre = x.mean(
+        axis=0, keepdims=True
+    )  # the closer to 0, the less is lost in |q|² - 2 q x + |x|²
+    moved = x - centre
+    norms = jnp.square(moved).sum(axis=1)
+    longest = jnp.sqrt(norms.max())
+
+    def find(q: Array) -> tuple[Array, Array]:
+        centred = q - centre
+        lengths = jnp.square(centred).sum(axis=1)
+
+        def distances(block: tuple[Array, Array]) -> Array:
+            x, norm = block
+            products = jnp.matmul(centred, x.T, precision=lax.Precision.HIGHEST)
+            return lengths[:, None] - 2 * products + norm[None, :]
+
+        rough, index = _smallest(distances, (moved, norms), q.shape[0], candidates, block)
+        exact = jnp.square(q[:, None] - x[index]).sum(axis=-1)
+        exact, index = lax.sort((exact, index), num_keys=2)
+        # A sum of D products errs by at most D/2 eps of the product of the lengths; twice that is asked.
+        error = (features + 8) * jnp.finfo(x.dtype).eps * (jnp.sqrt(lengths) + longest) ** 2
+        sure = exact[:, k - 1] * (1 + features * jnp.finfo(x.dtype).eps) < rough[:, -1] - error
+        if candidates == size:  # all of them, unless a NaN was put last
+            sure = ~jnp.isnan(exact[:, -1])
+        return lax.cond(
+            jnp.all(sure),
+            lambda: (exact[:, :k], index[:, :k]),
+            lambda: _by_differences(x, q, k=k, norm="l2", block=block),
+        )
+
+    return find
+
+
+def _smallest(distances: Any, x: Any, count: int, k: int, block: int) -> tuple[Array, Array]:
+    """The k smallest of ``distances(x)`` for `count` queries, over blocks of x, and their rows.
+
+    x may be several arrays with the same rows.
+    """
+    size, block = jax.tree.leaves(x)[0].shape[0], max(block, k)
+    blocks = -(-size // block)
+
+    def split(leaf: Array) -> Array:
+        filled = jnp.pad(leaf, ((0, blocks * block - size), *((0, 0),) * (leaf.ndim - 1)))
+        return filled.reshape(blocks, block, *leaf.shape[1:])
+
+    padded = jax.tree.map(split, x)
+
+    def of_block(x: Any, start: Array) -> tuple[Array, Array]:
+        rows = start + jnp.arange(block, dtype=jnp.int32)
+        found = jnp.where((rows < size)[None, :], distances(x), jnp.inf)
+        return found, jnp.broadcast_to(rows[None, :], (count, block))
+
+    def best(found: Array, rows: Array) -> tuple[Array, Array]:
+        order = jnp.where(jnp.isnan(found), jnp.inf, -found)
+        place = lax.top_k(order, k)[1]  # of equal ones the first, whose row is lower
+        return tuple(jnp.take_along_axis(a, place, axis=1) for a in (found, rows))
+
+    def merge(
+        so_far: tuple[Array, Array], step: tuple[Any, Array]
+    ) -> tuple[tuple[Array, Array], None]:
+        both = zip(so_far, of_block(*step), strict=True)
+        return best(*(jnp.concatenate(pair, axis=1) for pair in both)), None
+
+    starts = block * jnp.arange(blocks, dtype=jnp.int32)
+    first = best(*of_block(jax.tree.map(lambda leaf: leaf[0], padded), starts[0]))
+    rest = jax.tree.map(lambda leaf: leaf[1:], (padded, starts))
+    return lax.scan(merge, first, rest)[0]
