@@ -100,7 +100,7 @@ def neighbour_lines(
 
         def search(count: int, norm: Any = norm) -> jax.Array:
             found = neighbours.nearest(examples, asked[:count], max(ks), norm=norm)
-            return jax.block_until_ready(found.index)
+            return jax.block_until_ready(found.row)
 
         search(len(target) if len(target) * len(y) < 1e8 else 64)  # compiles, but for the number
         start = time.perf_counter()

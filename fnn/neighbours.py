@@ -26,7 +26,7 @@ class Neighbours(NamedTuple):
     """The k nearest examples of each of Q queries, nearest first."""
 
     distance: Array  # (Q, k), in at least float32
-    index: Array  # (Q, k), int32, into the examples
+    row: Array  # (Q, k), int32, into the examples
 
 
 def nearest(
@@ -41,7 +41,7 @@ def nearest(
     """The k nearest of `examples` to each query.
 
     "l1" is the distance ``Σ |q - x|``, "l2" is ``√Σ (q - x)²``, both from sums of differences in float32
-    at least. Of equal distances the lower index is nearer. A NaN is nearer than any number, so that it is
+    at least. Of equal distances the lower row is nearer. A NaN is nearer than any number, so that it is
     seen. For l2, ``|q|² - 2 q x + |x|²``, which is a matrix product, finds some more than k candidates,
     whose differences decide; where its rounding could have missed one, the differences of all are taken.
 
@@ -54,7 +54,7 @@ def nearest(
       query_block: queries that are; no array of more than block · query_block distances is held.
 
     Returns:
-      (Q, k) distances and indices, nearest first.
+      (Q, k) distances, and the rows of the examples, nearest first.
 
     Raises:
       TypeError: examples or queries are not of real floats.
@@ -113,7 +113,7 @@ def classify(
             f"classify: expected a label for each of the examples {jnp.shape(examples)}, got labels "
             f"{labels.shape}"
         )
-    return vote(labels[nearest(examples, queries, k, norm=norm).index], classes)
+    return vote(labels[nearest(examples, queries, k, norm=norm).row], classes)
 
 
 def _rows(what: str, x: Any) -> Array:
@@ -216,7 +216,7 @@ def _smallest(distances: Any, x: Any, count: int, k: int, block: int) -> tuple[A
     def best(found: Array, rows: Array) -> tuple[Array, Array]:
         order = jnp.where(jnp.isnan(found), jnp.inf, -found)
         place = lax.top_k(order, k)[1]  # of equal ones the first, whose row is lower
-        return tuple(jnp.take_along_axis(a, place, axis=1) for a in (found, rows))
+        return jnp.take_along_axis(found, place, axis=1), jnp.take_along_axis(rows, place, axis=1)
 
     def merge(
         so_far: tuple[Array, Array], step: tuple[Any, Array]

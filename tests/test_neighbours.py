@@ -32,16 +32,16 @@ def test_the_nearest_of_a_loop(norm, block, query_block, rng):
         examples, queries, 5, norm=norm, block=block, query_block=query_block
     )
     distance, index = by_loops(examples, queries, 5, norm)
-    np.testing.assert_array_equal(found.index, index)
+    np.testing.assert_array_equal(found.row, index)
     np.testing.assert_allclose(found.distance, distance, rtol=1e-6)
-    assert (found.distance.dtype, found.index.dtype) == (jnp.float32, jnp.int32)
+    assert (found.distance.dtype, found.row.dtype) == (jnp.float32, jnp.int32)
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_equal_distances_go_to_the_lower_index(norm):
     examples = np.asarray([[3.0], [1.0], [-1.0], [1.0], [0.0], [0.0]], np.float32)
     found = neighbours.nearest(examples, np.zeros((2, 1), np.float32), 5, norm=norm, block=2)
-    np.testing.assert_array_equal(found.index, [[4, 5, 1, 2, 3]] * 2)
+    np.testing.assert_array_equal(found.row, [[4, 5, 1, 2, 3]] * 2)
 
 
 def test_distances_far_from_zero_are_those_of_the_differences(rng):
@@ -51,7 +51,7 @@ def test_distances_far_from_zero_are_those_of_the_differences(rng):
     queries = examples[:20] + np.float32(0.01)
     found = neighbours.nearest(examples, queries, 3)
     distance, index = by_loops(examples, queries, 3, "l2")
-    np.testing.assert_array_equal(found.index, index)
+    np.testing.assert_array_equal(found.row, index)
     np.testing.assert_allclose(found.distance, distance, rtol=1e-5)
 
 
@@ -59,14 +59,14 @@ def test_more_duplicates_than_candidates():
     """The product cannot tell which of a hundred equal examples are the first three."""
     examples = np.concatenate([np.ones((100, 2)), np.zeros((100, 2))]).astype(np.float32)
     found = neighbours.nearest(examples, np.full((3, 2), 0.1, np.float32), 3)
-    np.testing.assert_array_equal(found.index, [[100, 101, 102]] * 3)
+    np.testing.assert_array_equal(found.row, [[100, 101, 102]] * 3)
 
 
 def test_a_nan_and_an_infinity_are_seen():
     examples = np.asarray([[0.0], [1.0], [np.nan], [np.inf]], np.float32)
     for norm in neighbours.NORMS:
         found = neighbours.nearest(examples, np.zeros((1, 1), np.float32), 4, norm=norm)
-        np.testing.assert_array_equal(found.index, [[2, 0, 1, 3]])
+        np.testing.assert_array_equal(found.row, [[2, 0, 1, 3]])
         np.testing.assert_array_equal(found.distance, [[np.nan, 0, 1, np.inf]])
 
 
@@ -108,7 +108,7 @@ def test_no_array_of_all_pairs(rng):
 
 def test_no_query_has_no_neighbours():
     found = neighbours.nearest(np.zeros((4, 2), np.float32), np.zeros((0, 2), np.float32), 2)
-    assert found.index.shape == found.distance.shape == (0, 2)
+    assert found.row.shape == found.distance.shape == (0, 2)
 
 
 ROWS = np.zeros((4, 2), np.float32)
@@ -142,10 +142,10 @@ def test_low_precision_is_compared_in_float32():
     examples = jnp.asarray([[256.0, 0.0], [256.0, 1.0]], jnp.bfloat16)
     found = neighbours.nearest(examples, jnp.asarray([[0.0, 2.0]], jnp.bfloat16), 2)
     assert found.distance.dtype == jnp.float32
-    np.testing.assert_array_equal(found.index, [[1, 0]])
+    np.testing.assert_array_equal(found.row, [[1, 0]])
 
 
 def test_runs_inside_jit(rng):
     examples, queries = rng.normal(size=(2, 20, 3)).astype(np.float32)
     inside = jax.jit(lambda x, q: neighbours.nearest(x, q, 2))(examples, queries)
-    np.testing.assert_array_equal(inside.index, by_loops(examples, queries, 2, "l2")[1])
+    np.testing.assert_array_equal(inside.row, by_loops(examples, queries, 2, "l2")[1])

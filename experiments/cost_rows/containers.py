@@ -86,12 +86,12 @@ ROWS = {
         (4, 8),
         plain=_four_equations,
     ),
-    "repeat, 8 blocks": CostRow(repeat(_block(128), 8), (128, 128), (4, 8), plain=_scan),
+    "repeat, 8 blocks": CostRow(repeat(_block(128), 8), (128, 128), (2, 128), plain=_scan),
     "repeat of remat, 8 blocks": CostRow(
-        repeat(remat(_block(128)), 8), (128, 128), (4, 8), plain=_checkpointed_scan
+        repeat(remat(_block(128)), 8), (128, 128), (2, 128), plain=_checkpointed_scan
     ),
-    "mixed, bfloat16": CostRow(mixed(_block(128)), (128, 128), (4, 8), plain=_narrow),
-    "frozen": CostRow(frozen(_block(128)), (128, 128), (4, 8)),
+    "mixed, bfloat16": CostRow(mixed(_block(128)), (128, 128), (2, 128), plain=_narrow),
+    "frozen": CostRow(frozen(_block(128)), (128, 128), (2, 128)),
     "over_time of rnn_cell": CostRow(
         over_time(
             layers.rnn_cell(128),

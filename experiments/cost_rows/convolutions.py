@@ -109,6 +109,7 @@ def _kernel(y: PyTree, gradients: PyTree) -> PyTree:
 
 WHOLE = {
     "convolution 3x3, 1 -> 32": _row((128, 28, 28, 1), 32, 3),
+    "convolution 3x3, 16 -> 16": _row((128, 28, 28, 16), 16, 3),
     "convolution 3x3, 32 -> 32": _row((128, 28, 28, 32), 32, 3),
     "convolution 3x3, 32 -> 64": _row((128, 14, 14, 32), 64, 3),
     "convolution 3x3, 64 -> 64": _row((128, 14, 14, 64), 64, 3),

@@ -44,9 +44,9 @@ def _tuple(count: int, *shape: int) -> Callable[[Generator], PyTree]:
 def _factors(n: int, d: int, v: int) -> Callable[[Generator], PyTree]:
     """Weights of the size that an initializer gives them."""
     return lambda rng: Projected(
-        rng.standard_normal((n, d), np.float32),
-        rng.standard_normal((d, v), np.float32) * np.float32(d**-0.5),
-        np.zeros(v, np.float32),
+        jnp.asarray(rng.standard_normal((n, d), np.float32)),
+        jnp.asarray(rng.standard_normal((d, v), np.float32) * np.float32(d**-0.5)),
+        jnp.zeros(v),
     )
 
 
@@ -62,9 +62,9 @@ def _utterances(prediction: jax.Array, rng: Generator) -> CTCTarget:
     count, frames, classes = prediction.shape
     length = frames // 5
     return CTCTarget(
-        rng.integers(1, classes, (count, length), np.int32),
-        np.full(count, length, np.int32),
-        np.full(count, frames, np.int32),
+        jnp.asarray(rng.integers(1, classes, (count, length), np.int32)),
+        jnp.full(count, length, jnp.int32),
+        jnp.full(count, frames, jnp.int32),
     )
 
 
@@ -83,7 +83,7 @@ def _smoothed(prediction: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _linear_then_log_softmax(prediction: Projected, labels: jax.Array) -> jax.Array:
-    return _log_softmax_and_take(prediction.x @ prediction.w + prediction.b[None], labels)
+    return _log_softmax_and_take(prediction.product(), labels)
 
 
 def _composed(prediction: jax.Array, labels: jax.Array) -> jax.Array:

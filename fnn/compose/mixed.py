@@ -1,6 +1,8 @@
 """Computing in another dtype than that of the parameters.
 
-y = f(narrow θ, narrow x)        dθ = wide(df/dθᵀ narrow dy)        dx = wide(df/dxᵀ narrow dy)
+With ↓ for the conversion to that dtype and ↑ for the way back:
+
+y = ↑f(↓θ, ↓x)        dθ = ↑(∂f/∂θ)ᵀ ↓dy        dx = ↑(∂f/∂x)ᵀ ↓dy
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +31,7 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
     `dtype`; then dparams to the dtypes of the parameters, and dx to that of x. So an optimizer sees wide
     parameters and wide gradients, and small updates are not rounded away. State keeps its dtype: running
     averages need their digits. float16 ends at 65504, and at 6e-8 below, so gradients in it may need a
-    scaled loss. A gradient is exact to the digits of `dtype`: so is `check.network`'s tolerance to be.
+    scaled loss. Gradients have the digits of `dtype`; give `check.network` a tolerance of as many.
 
     Shapes: the layer's; so are the parameters, the state and their paths. Cache: the layer's, in `dtype`.
     Source: Micikevicius et al. (2018).
@@ -42,11 +44,11 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"mixed: expected a floating dtype to compute in, got {dtype}")
 
-    def narrow(tree: PyTree) -> PyTree:
+    def converted(tree: PyTree) -> PyTree:
         to = jax.dtypes.canonicalize_dtype(dtype)  # float64 is float32 where jax has no float64
         return jax.tree.map(lambda leaf: leaf.astype(to) if _floating(leaf) else leaf, tree)
 
-    def wide(y: PyTree, *given: PyTree) -> PyTree:
+    def returned(y: PyTree, *given: PyTree) -> PyTree:
         to = next((leaf.dtype for leaf in jax.tree.leaves(given) if _floating(leaf)), None)
         return jax.tree.map(
             lambda leaf: leaf.astype(to) if to is not None and _floating(leaf) else leaf, y
@@ -56,20 +58,23 @@ def mixed(layer: Layer, dtype: Any = jnp.bfloat16) -> Layer:
         params: PyTree, state: PyTree, x: PyTree, key: Key
     ) -> tuple[PyTree, PyTree, Around]:
         x = as_arrays(x)
-        y, new_state, cache = layer.forward(narrow(params), state, narrow(x), key)
-        new_state = jax.tree.map(lambda new, old: new.astype(old.dtype), new_state, state)
-        return wide(y, x, params), new_state, Around(cache, MixedOutlines(outline(x), outline(y)))
+        y, new_state, cache = layer.forward(converted(params), state, converted(x), key)
+        return (
+            returned(y, x, params),
+            new_state,
+            Around(cache, MixedOutlines(outline(x), outline(y))),
+        )
 
     def backward(params: PyTree, cache: Around, dy: PyTree) -> tuple[PyTree, PyTree]:
         of_x, of_y = cache.own
-        dparams, dx = layer.backward(narrow(params), cache.cache, cotangent(dy, of_y))
+        dparams, dx = layer.backward(converted(params), cache.cache, cotangent(dy, of_y))
         if not watched(dparams):
             dparams = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
         return dparams, cotangent(dx, of_x)
 
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         x = as_arrays(x)
-        return wide(layer.predict(narrow(params), state, narrow(x)), x, params)
+        return returned(layer.predict(converted(params), state, converted(x)), x, params)
 
     return wrapper(
         lambda inner: mixed(inner, dtype),

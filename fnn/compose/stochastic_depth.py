@@ -12,7 +12,7 @@ from fnn.compose.child import check_children, describe, within
 from fnn.compose.parallel import add_trees
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays, output_shape
 from fnn.layers.noise_draws import checked_key, kept, share_kept
-from fnn.random import child_key
+from fnn.random import child_key, name_hash
 
 Per = Literal["example", "batch"]
 
@@ -94,6 +94,7 @@ def stochastic_depth(
         check_children(name, "params", params, parts)
         check_children(name, "state", state, parts)
         key, x = checked_key(key, name, "who survives"), as_arrays(x)
+        own_key = jax.random.fold_in(key, name_hash("survival"))
         y, new_state, cache = {"shortcut": x}, {}, {}
         if shortcut is not None:
             results = run("shortcut", params, state, x, key)
@@ -104,10 +105,10 @@ def stochastic_depth(
 
         if per == "example":
             results = of_body(params, state, x)
-            alive = kept(child_key(key, "survival"), survival, (_batch(name, results[0]),))
+            alive = kept(own_key, survival, (_batch(name, results[0]),))
             y["body"] = _masked(alive, results[0])
         else:
-            alive = kept(child_key(key, "survival"), survival, ())
+            alive = kept(own_key, survival, ())
             shapes = jax.eval_shape(of_body, params, state, x)
             results = lax.cond(
                 alive,

@@ -115,7 +115,8 @@ def _forward_block(
     shift = jnp.where(jnp.isfinite(top), top, 0)
     p = jnp.exp(scores - shift)
     total = p.sum(axis=-1, keepdims=True)
-    total = jnp.where(total == 0, 1, total)  # 0 only without a key that counts
+    # 0 only without a key that counts. Added, not selected, so that a NaN goes both ways.
+    total = total + (total == 0).astype(total.dtype)
     o = _product(p.astype(q.dtype), keys.v) / total
     return carry, (o.astype(q.dtype), jnp.log(total) + shift)
 

@@ -74,7 +74,7 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
 
     Forward: ``y = max_i x_i``; a NaN is larger than every number. Backward: ``dx_i = dy`` where x_i is
     the maximum, else 0. Subgradient, where several are equal to it: with the ties "first", the first of
-    them gets dy; with "split", each gets an equal share, as from `jax.numpy.max`. Shapes: any with that
+    them gets dy; with "split", each gets an equal share, as from `jax.numpy.max` (beside a NaN all do). Shapes: any with that
     axis, which y has no more. Cache: one place a group for "first", one byte an element for "split".
 
     Raises:
@@ -90,7 +90,8 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
         check_axis("max_over", axis, x, largest=True)
         if ties == "split":
             y = x.max(axis=axis, keepdims=True)
-            return y.squeeze(axis), SplitCache((x == y) | jnp.isnan(x), Static(x.dtype))
+            # Not x == y, which a maximum of NaN is for none, so that dy would be shared among nobody.
+            return y.squeeze(axis), SplitCache(~(x < y), Static(x.dtype))
         place = first_largest(jax.lax.stop_gradient(x), axis)
         y = jnp.take_along_axis(x, place, axis, mode="clip")
         return y.squeeze(axis), FirstCache(place, Static(x.shape), Static(x.dtype))

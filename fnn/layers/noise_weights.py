@@ -133,7 +133,7 @@ def dropconnect(
         dw, db, dx = transpose(cache.key, keep, over_p, rows, du)
         dparams = LinearParams(
             (dw * (1 / p)).astype(params.w.dtype),
-            None if params.b is None else (db * (1 / p)).astype(params.b.dtype),
+            None if params.b is None or db is None else (db * (1 / p)).astype(params.b.dtype),
         )
         return dparams, dx.reshape(cache.x.shape).astype(cache.x.dtype)
 

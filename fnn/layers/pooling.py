@@ -110,15 +110,17 @@ def _stages(windows: Windows) -> tuple[Windows, ...]:
         return (windows,)
     if rank == 1:
         return (_plane(on_axis(windows, 0), 1),)
-    *_, rows, columns = (on_axis(windows, axis) for axis in range(rank))
-    of_a_slice = Windows(*(tuple(pair) for pair in zip(rows, columns, strict=True)))
-    return of_a_slice, _plane(on_axis(windows, 0), rows.output * columns.output)
+    image, window, stride, dilation, padding, output = windows
+    slices = Windows(image[1:], window[1:], stride[1:], dilation[1:], padding[1:], output[1:])
+    return slices, _plane(on_axis(windows, 0), math.prod(slices.output))
 
 
 def _plane(on: Axis, beside: int) -> Windows:
     """Windows on the first axis of two, of which the other has `beside` pixels."""
-    across = Axis(beside, 1, 1, 1, (0, 0), beside)
-    return Windows(*(tuple(pair) for pair in zip(on, across, strict=True)))
+    return Windows(
+        (on.image, beside), (on.window, 1), (on.stride, 1), (on.dilation, 1),
+        (on.padding, (0, 0)), (on.output, beside),
+    )  # fmt: skip
 
 
 def _place_dtype(window: Sizes) -> Any:

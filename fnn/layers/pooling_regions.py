@@ -6,14 +6,19 @@ region over each pixel, the second, and so on; none is a scatter. Over several a
 the best of each row and then the best row, which for equal pixels is the first of the region, row by row.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
+
+# Pieces up to which an axis is put together from slices.
+_MOST_RUNS = 32
 
 Table = np.ndarray | Array  # of int32: known when traced, or drawn
 
@@ -43,9 +48,9 @@ def even_regions(size: int, outputs: int) -> Regions:
     i, j = np.arange(length.max())[:, None], np.arange(held.max())[:, None]
     region = np.minimum(first + j, outputs - 1)
     place = np.where(j < held, pixel - start[region], -1)
-    of_regions = (length, start + np.minimum(i, length - 1))
+    pixels = start + np.minimum(i, length - 1)
     holders = Holders(region.astype(np.int32), place.astype(np.int32))
-    return Regions(*(table.astype(np.int32) for table in of_regions), holders)
+    return Regions(length.astype(np.int32), pixels.astype(np.int32), holders)
 
 
 def region_sums(x: Array, axis: int, regions: Regions) -> Array:
@@ -100,17 +105,40 @@ def _maxima(x: Array, axis: int, pixels: Table) -> tuple[Array, Array]:
 
 def _collected(dy: Array, taken: Array, axis: int, holders: Holders) -> Array:
     """Every pixel asks each region that holds it whether it was the one."""
-    total = None
+    terms = []
     for region, place in zip(*holders, strict=True):
         held = _take(dy, region, axis)
         asked = _take(taken, region, axis).astype(jnp.int32) == _along(place, axis, held)
-        term = jnp.where(asked, held, 0)
-        total = term if total is None else total + term
-    return total
+        terms.append(jnp.where(asked, held, 0))
+    return functools.reduce(jnp.add, terms)
 
 
 def _take(x: Array, index: Table, axis: int) -> Array:
-    return jnp.take(x, index, axis=axis, mode="clip")
+    """x at these positions of an axis, which are all on it.
+
+    Positions that are known come in few runs, so that slices are joined: a tenth of a gather's time.
+    """
+    if not isinstance(index, np.ndarray) or len(runs := _runs(index)) > _MOST_RUNS:
+        return jnp.take(x, index, axis=axis, mode="clip")
+    pieces = []
+    for first, length, step in runs:
+        piece = lax.slice_in_dim(x, first, first + 1 + step * (length - 1), axis=axis)
+        shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
+        pieces.append(jnp.broadcast_to(piece, shape))
+    return lax.concatenate(pieces, axis)
+
+
+def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
+    """(first, length, step) of runs of one position again and again (step 0), or of neighbours (1)."""
+    runs = [(int(index[0]), 1, 0)]
+    for position in index[1:].tolist():
+        first, length, step = runs[-1]
+        ahead = position - (first + step * (length - 1))
+        if ahead in (0, 1) and (length == 1 or ahead == step):
+            runs[-1] = (first, length + 1, ahead)
+        else:
+            runs.append((position, 1, 0))
+    return runs
 
 
 def _along(values: Table, axis: int, like: Array) -> Array:

@@ -45,9 +45,11 @@ def sinusoidal_positions(*, base: float = 10_000.0) -> Layer:
     def forward(params: tuple[()], x: Array) -> tuple[Array, DtypeCache]:
         del params  # there are none
         _check_sequence("sinusoidal_positions", x)
-        angles = _angles(x.shape[-2], -(-x.shape[-1] // 2), x.shape[-1], base)
+        time, width = x.shape[-2:]
+        pairs = -(-width // 2)
+        angles = _angles(time, pairs, width, base)
         waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-        table = waves.reshape(x.shape[-2], -1)[:, : x.shape[-1]]
+        table = waves.reshape(time, 2 * pairs)[:, :width]
         wide = accumulation_dtype(x.dtype)
         y = x.astype(wide) + jnp.broadcast_to(jnp.asarray(table, wide), x.shape)
         return y.astype(x.dtype), DtypeCache(Static(x.dtype))

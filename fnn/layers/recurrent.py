@@ -69,13 +69,15 @@ def recurrent(cell: Cell, options: Options) -> Layer:
         check_input(cell.name, x, 3, "(N, T, inputs)", params)
         wide, weights = prepare(params, x, carry)
         inputs = _prepared(cell, options, given, wide)
+        zero = jax.tree.map(jnp.zeros_like, inputs.carry)
 
         def step(before: Any, at: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
             x_t, runs, cut = at
-            before = _held(before, cut)
+            held = _held(before, cut)
+            before = _where(runs, held, zero)  # a step that is not made sees nothing
             after = cell.step(weights, before, x_t)
             y_t = after.h if runs is None else jnp.where(runs, after.h, 0)
-            return _where(runs, after, before), (y_t.astype(x.dtype), tuple(before[1:]))
+            return _where(runs, after, held), (y_t.astype(x.dtype), tuple(before[1:]))
 
         steps = (inputs.x, inputs.runs, inputs.cut)
         last, (y, rest) = jax.lax.scan(step, inputs.carry, steps, reverse=options.reverse)
@@ -96,6 +98,7 @@ def recurrent(cell: Cell, options: Options) -> Layer:
         h = cache.y.swapaxes(0, 1).astype(wide)
         before = type(inputs.carry)(_before(h, inputs, options.reverse), *cache.rest)
         before = _held(before, None if inputs.cut is None else inputs.cut[:, None, None])
+        before = _where(inputs.runs, before, jax.tree.map(jnp.zeros_like, before))
 
         def step(dcarry: Any, at: tuple[Any, ...]) -> tuple[Any, PyTree]:
             x_t, runs, cut, before_t, h_t, dy_t = at

@@ -122,7 +122,7 @@ def mish() -> Layer:
         return jnp.where(x >= _EXP_BOUND, x, inner * (n / whole))
 
     def slope(x: Array) -> Array:
-        x = jax.lax.clamp(-_EXP_BOUND, x, _EXP_BOUND)
+        x = jnp.clip(x, -_EXP_BOUND, _EXP_BOUND)
         e, positive, n, whole = parts(x)
         inverse = 1 / whole
         inner = 4 * e * (1 + e) * jnp.where(positive, e, 1) * (inverse * inverse)
@@ -181,10 +181,10 @@ def _gelu_exact(x: Array) -> Array:
 
 
 def _gelu_exact_and_slope(x: Array) -> tuple[Array, Array]:
-    inner = jax.lax.clamp(-_ERF_BOUND, x, _ERF_BOUND)
+    inner = jnp.clip(x, -_ERF_BOUND, _ERF_BOUND)
     below = _normal_distribution(inner)
     density = jnp.exp(-0.5 * inner * inner) * (1 / math.sqrt(2 * math.pi))
-    return jax.lax.max(x, -_ERF_BOUND) * below, below + inner * density
+    return jnp.maximum(x, -_ERF_BOUND) * below, below + inner * density
 
 
 def _normal_distribution(x: Array) -> Array:

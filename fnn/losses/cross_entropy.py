@@ -14,7 +14,7 @@ from fnn.losses.targets import (
     as_labels,
     as_prediction,
     is_label,
-    is_mass,
+    mass_of,
     poisoned,
 )
 
@@ -69,7 +69,7 @@ def softmax_cross_entropy(
             classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
             q = (classes == target[..., None]).astype(dtype)
         else:
-            q = target.astype(dtype)
+            q = mass_of(target, dtype)
         if smoothing:
             q = (1 - smoothing) * q + smoothing / logits.shape[-1]
         if weights is not None:
@@ -95,7 +95,8 @@ def softmax_cross_entropy(
         else:
             q = mass(target, logits, wide.dtype)
             losses = jnp.where(q == 0, 0, q * (normalizer - wide)).sum(axis=-1)
-        losses = poisoned(_valid(target, logits, ignore), losses)
+        if jnp.issubdtype(target.dtype, jnp.integer):
+            losses = poisoned(is_label(target, logits.shape[-1], ignore), losses)
         if ignore is not None:
             losses = jnp.where(target == ignore, 0, losses)
         return losses, CrossEntropyCache(logits, normalizer, target)
@@ -108,7 +109,8 @@ def softmax_cross_entropy(
         total = 1 if labels and weights is None else q.sum(axis=-1, keepdims=True)
         # An invalid target poisons its own row, instead of training on some other class.
         g = as_arrays(dlosses).astype(softmax.dtype)
-        g = poisoned(_valid(target, logits, ignore), g)
+        if labels:
+            g = poisoned(is_label(target, logits.shape[-1], ignore), g)
         dlogits = (g[..., None] * (total * softmax - q)).astype(logits.dtype)
         if ignore is not None:  # a select, since 0 · NaN is NaN
             dlogits = jnp.where((target == ignore)[..., None], 0, dlogits)
@@ -151,13 +153,6 @@ def check_scores(name: str, scores: Any, what: str = "logits") -> Array:
     if scores.ndim < 1 or scores.shape[-1] < 1:
         raise ValueError(f"{name}: expected {what} of shape (…, classes), got {scores.shape}")
     return scores
-
-
-def _valid(target: Array, logits: Array, ignore: int | None) -> Array:
-    """Which examples have a target that means something."""
-    if jnp.issubdtype(target.dtype, jnp.integer):
-        return is_label(target, logits.shape[-1], ignore)
-    return is_mass(target).all(axis=-1)
 
 
 def _check(name: str, logits: Any, target: Any, ignore: int | None) -> tuple[Array, Array]:

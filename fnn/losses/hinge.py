@@ -1,23 +1,26 @@
 """The multiclass support vector machine's loss, in its two forms."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.dtypes import accumulation_dtype
-from fnn.layer import Array, PyTree, as_arrays
+from fnn.layer import Array, PyTree, Static, as_arrays
 from fnn.losses.cross_entropy import check_scores
 from fnn.losses.loss import Loss
 from fnn.losses.targets import as_labels, is_label, poisoned
 
 
 class HingeCache(NamedTuple):
-    """The scores and the labels; the margins are computed again."""
+    """What the one pass of backward compares and writes."""
 
-    scores: Array  # (…, C)
+    scores: Array | None  # (…, C), for the form "sum"
+    base: Array  # (…, 1), the label's score less the margin; in the form "max" the other's number
+    slopes: Array  # (…, 1), Σ_j h′(m_j), at least float32
     target: Array  # (…) of integers, at least int32
+    like: Static[Any]  # shape and dtype of the scores
 
 
 def hinge(
@@ -37,7 +40,8 @@ def hinge(
 
     where in the form "max" the first of the largest m_j alone counts. Subgradient: 0 at m = 0, as
     `jax.nn.relu`; of equal maxima the first takes it. Shapes: scores (…, C); target (…) of integers in
-    [0, C); losses (…), at least float32. Cache: the scores and the target. With one class the loss is 0.
+    [0, C); losses (…), at least float32. Cache: the target, two numbers an example, and for
+    the "sum" the scores. With one class the loss is 0.
 
     Args:
       form: what becomes of the C - 1 classes.
@@ -54,36 +58,57 @@ def hinge(
         raise ValueError(f"hinge: expected 0 < margin < ∞, got {margin}")
     name = f"hinge({form})"
 
-    def violations(scores: Array, target: Array) -> tuple[Array, Array]:
-        """The m_j that count, 0 for all others, and which class is the label."""
-        wide = scores.astype(accumulation_dtype(scores.dtype))
-        classes = jax.lax.broadcasted_iota(target.dtype, scores.shape, scores.ndim - 1)
-        label = classes == target[..., None]
-        own = jnp.where(label, wide, 0).sum(axis=-1, keepdims=True)
-        # A select, not a product: a NaN or ∞ stays what it is. m <= 0 is 0 with its derivative.
-        m = jnp.where(label, 0, wide - own + margin)
-        if form == "max":
-            first = jax.lax.stop_gradient(jnp.where(label, -jnp.inf, m)).argmax(axis=-1)
-            m = jnp.where(classes == first.astype(classes.dtype)[..., None], m, 0)
-        return jnp.where(m <= 0, 0, m), label
+    def h(m: Array) -> tuple[Array, Array]:
+        """h and h′. Selects, by which a NaN stays one, and m = 0 has a derivative of 0."""
+        positive = jnp.where(m <= 0, 0, m)
+        if squared:
+            return positive * positive, 2 * positive
+        return positive, jnp.where(m <= 0, 0, jnp.where(m > 0, 1, m))
 
     def forward(scores: PyTree, target: PyTree) -> tuple[Array, HingeCache]:
         scores = check_scores(name, scores, "scores")
         target = as_labels(name, target, scores.shape[:-1], scores.shape[-1])
-        h, _ = violations(scores, target)
-        losses = (h * h if squared else h).sum(axis=-1)
-        return poisoned(is_label(target, scores.shape[-1]), losses), HingeCache(scores, target)
+        like = Static((scores.shape, scores.dtype))
+        wide = scores.astype(accumulation_dtype(scores.dtype))
+        label, number = _label(target, scores.shape)
+        own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
+        if form == "sum":
+            value, slope = h(wide - (own - margin))
+            losses = jnp.where(label, 0, value).sum(axis=-1)
+            slopes = jnp.where(label, 0, slope).sum(axis=-1, keepdims=True)
+            cache = HingeCache(scores, own - margin, slopes, target, like)
+        else:
+            others = jax.lax.stop_gradient(jnp.where(label, -jnp.inf, wide))
+            top = others.max(axis=-1, keepdims=True)
+            # The first of the largest, by two reductions that vectorize as an argmax does not.
+            found = (others == top) | jnp.isnan(others)
+            first = jnp.where(found, number, scores.shape[-1]).min(axis=-1, keepdims=True)
+            rival = jnp.take_along_axis(wide, first, axis=-1, mode="clip")
+            value, slope = h(rival - (own - margin))
+            alone = first == target[..., None]  # there is no other class, or it cannot be
+            losses = jnp.where(alone, 0, value)[..., 0]
+            cache = HingeCache(None, first, jnp.where(alone, 0, slope), target, like)
+        return poisoned(is_label(target, scores.shape[-1]), losses), cache
 
     def backward(cache: HingeCache, dlosses: Array) -> Array:
-        scores, target = cache
-        h, label = violations(scores, target)
-        slope = 2 * h if squared else jnp.where(h == 0, 0, jnp.where(jnp.isnan(h), h, 1))
-        slope = jnp.where(label, -slope.sum(axis=-1, keepdims=True), slope)
-        g = as_arrays(dlosses).astype(h.dtype)
-        g = poisoned(is_label(target, scores.shape[-1]), g)
-        return (g[..., None] * slope).astype(scores.dtype)
+        scores, base, slopes, target, like = cache
+        shape, dtype = like.value
+        label, number = _label(target, shape)
+        if scores is None:
+            slope = jnp.where(number == base, slopes, 0)
+        else:
+            slope = h(scores.astype(slopes.dtype) - base)[1]
+        g = as_arrays(dlosses).astype(slopes.dtype)
+        g = poisoned(is_label(target, shape[-1]), g)[..., None]
+        return (g * jnp.where(label, -slopes, slope)).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.zeros((classes, classes)), np.arange(classes)
 
     return Loss(name, forward, backward, chance)
+
+
+def _label(target: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Which element is the label's, and the number of every class."""
+    number = jax.lax.broadcasted_iota(target.dtype, shape, len(shape) - 1)
+    return number == target[..., None], number

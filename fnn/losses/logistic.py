@@ -98,12 +98,15 @@ def binary_focal(
 
     def value(z: Array, t: Array) -> Array:
         p, q = yes * t, no * (1 - t)
-        # Where a side does not count it sees a 0: at an infinity, autodiff's 0 · ∞ would be NaN.
-        positive, negative = jnp.where(p == 0, 0, z), jnp.where(q == 0, 0, -z)
-        return p * focus(positive, gamma) + q * focus(negative, gamma)
+        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
+        # Where a side does not count, its factor is no ∞: autodiff's 0 · ∞ would be NaN.
+        positive = p * _power(plus, gamma) * jnp.where(p == 0, 0, minus)
+        return positive + q * _power(minus, gamma) * jnp.where(q == 0, 0, plus)
 
     def slope(z: Array, t: Array) -> Array:
-        return yes * t * focus_slope(z, gamma) - no * (1 - t) * focus_slope(-z, gamma)
+        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
+        positive = yes * t * _slope(plus, minus, gamma)
+        return positive - no * (1 - t) * _slope(minus, plus, gamma)
 
     return _binary(name, reduction, value, slope)
 
@@ -147,7 +150,8 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
         target = as_labels(name, target, logits.shape[:-1], logits.shape[-1])
         own, rest, _ = split(logits, target)
         others = log_sum_exp(rest)
-        losses = focus(own - others, gamma)[..., 0]
+        m = own - others
+        losses = (_power(jax.nn.softplus(m), gamma) * jax.nn.softplus(-m))[..., 0]
         losses = poisoned(is_label(target, logits.shape[-1]), losses)
         return losses, FocalCache(logits, others, target)
 
@@ -157,7 +161,8 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
         softmax = jnp.exp(rest - jnp.where(others == -jnp.inf, 0, others))
         g = as_arrays(dlosses).astype(others.dtype)
         g = poisoned(is_label(target, logits.shape[-1]), g)[..., None]
-        slope = g * focus_slope(own - others, gamma)
+        m = own - others
+        slope = g * _slope(jax.nn.softplus(m), jax.nn.softplus(-m), gamma)
         return jnp.where(label, slope, -slope * softmax).astype(logits.dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
@@ -166,19 +171,15 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
     return Loss(name, forward, backward, chance)
 
 
-def focus(z: Array, gamma: float) -> Array:
-    """f(z) = σ(-z)^γ · softplus(-z), with the power as an exponential, which has no corner at 0."""
-    cross_entropy = jax.nn.softplus(-z)
-    return jnp.exp(-gamma * jax.nn.softplus(z)) * cross_entropy if gamma else cross_entropy
+def _power(plus: Array, gamma: float) -> Array | float:
+    """σ(-z)^γ of softplus(z): as an exponential, which has no corner at 0."""
+    return jnp.exp(-gamma * plus) if gamma else 1.0
 
 
-def focus_slope(z: Array, gamma: float) -> Array:
-    """f′(z), its limits at ±∞ included."""
-    if not gamma:
-        return -jax.nn.sigmoid(-z)
-    product = jax.nn.sigmoid(z) * jax.nn.softplus(-z)
-    product = jnp.where(z == -jnp.inf, 0, product)  # it is 0 · ∞ there
-    return -jnp.exp(-gamma * jax.nn.softplus(z)) * (gamma * product + jax.nn.sigmoid(-z))
+def _slope(plus: Array, minus: Array, gamma: float) -> Array:
+    """f′(z) of softplus(z) and softplus(-z), its limits at ±∞ included."""
+    product = jnp.where(minus == jnp.inf, 0, jnp.exp(-minus) * minus)  # σ(z) · softplus(-z)
+    return -_power(plus, gamma) * (gamma * product + jnp.exp(-plus))
 
 
 def _binary(name: str, reduction: str, value: Any, slope: Any) -> Loss:

@@ -10,16 +10,17 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, Static, as_arrays
 from fnn.losses.cross_entropy import check_scores
 from fnn.losses.loss import Loss
-from fnn.losses.targets import as_distribution, as_labels, is_label, is_mass, look, poisoned
+from fnn.losses.targets import as_distribution, as_labels, is_label, look, mass_of, poisoned
 
 _SLACK = 1e-2  # above 1: a sum of bfloat16 rounding
 
 
 class ProbabilityCache(NamedTuple):
-    """The probabilities and the target."""
+    """The probabilities that count, and the target."""
 
-    probabilities: Array  # (…, C)
+    y: Array  # (…, 1), those of the labels, or (…, C), at least float32; NaN where they are none
     target: Array  # (…) of integers, at least int32, or (…, C) of probabilities
+    like: Static[Any]  # shape and dtype of the prediction
 
 
 class DivergenceCache(NamedTuple):
@@ -44,28 +45,15 @@ def cross_entropy() -> Loss:
         dy = -g · [t] / y        or        dy = -g · p / y        (0 where [t] or p is 0)
 
     Shapes: y (…, C) of numbers in [0, 1], whose sum is not looked at; target (…) of integers in [0, C) or
-    (…, C) of floats >= 0; losses (…), at least float32. Cache: y and the target.
+    (…, C) of floats >= 0; losses (…), at least float32. Cache: the y that count and the target.
     Source: Good (1952); Hopfield (1987) for networks.
 
     Raises:
-      ValueError: shapes that do not fit; a y outside of [0, 1], which will be logits; a target that is
-        no class, or negative, or not finite. Inside `jit` such an example's loss and gradient are NaN.
+      ValueError: shapes that do not fit; a y outside of [0, 1], which will be a logit; a target that is
+        no class, or negative, or not finite. Inside `jit` such an example's loss and gradient are NaN, if
+        the y is one that counts.
     """
     name = "cross_entropy"
-
-    def mass(target: Array, y: Array, dtype: Any) -> Array:
-        if jnp.issubdtype(target.dtype, jnp.integer):
-            classes = jax.lax.broadcasted_iota(target.dtype, y.shape, y.ndim - 1)
-            return (classes == target[..., None]).astype(dtype)
-        return target.astype(dtype)
-
-    def valid(target: Array, y: Array) -> Array:
-        means = (
-            is_label(target, y.shape[-1])
-            if jnp.issubdtype(target.dtype, jnp.integer)
-            else is_mass(target).all(axis=-1)
-        )
-        return means & _is_probability(y).all(axis=-1)
 
     def forward(y: PyTree, target: PyTree) -> tuple[Array, ProbabilityCache]:
         y = check_scores(name, y, "probabilities")
@@ -76,18 +64,26 @@ def cross_entropy() -> Loss:
             "probabilities in [0, 1] (for logits there is softmax_cross_entropy)",
         )
         target = _as_classes(name, target, y.shape)
-        wide = y.astype(accumulation_dtype(y.dtype))
-        p = mass(target, y, wide.dtype)
+        wide, like = y.astype(accumulation_dtype(y.dtype)), Static((y.shape, y.dtype))
+        if jnp.issubdtype(target.dtype, jnp.integer):
+            own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
+            own = poisoned(_is_probability(own) & is_label(target, y.shape[-1])[..., None], own)
+            return -jnp.log(own)[..., 0], ProbabilityCache(own, target, like)
+        p = mass_of(target, wide.dtype)
         # Where p is 0 the logarithm sees a 1: -log 0 · 0 would be NaN, in value or in derivative.
-        losses = -(p * jnp.log(jnp.where(p == 0, 1, wide))).sum(axis=-1)
-        return poisoned(valid(target, y), losses), ProbabilityCache(y, target)
+        seen = jnp.where(p == 0, 1, poisoned(_is_probability(wide), wide))
+        return -(p * jnp.log(seen)).sum(axis=-1), ProbabilityCache(seen, target, like)
 
     def backward(cache: ProbabilityCache, dlosses: Array) -> Array:
-        y, target = cache
-        wide = y.astype(accumulation_dtype(y.dtype))
-        p = mass(target, y, wide.dtype)
-        g = poisoned(valid(target, y), as_arrays(dlosses).astype(wide.dtype))[..., None]
-        return (-g * (p / jnp.where(p == 0, 1, wide))).astype(y.dtype)
+        y, target, like = cache
+        shape, dtype = like.value
+        g = as_arrays(dlosses).astype(y.dtype)[..., None]
+        if jnp.issubdtype(target.dtype, jnp.integer):
+            slope = -g / y
+            classes = jax.lax.broadcasted_iota(target.dtype, shape, len(shape) - 1)
+            counts = (classes == target[..., None]) | jnp.isnan(slope)
+            return jnp.where(counts, slope, 0).astype(dtype)
+        return (-g * (mass_of(target, y.dtype) / y)).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.full((classes, classes), 1 / classes), np.arange(classes)
@@ -117,16 +113,15 @@ def kl_divergence() -> Loss:
         log_y = check_scores(name, log_y, "log-probabilities")
         target = as_distribution(name, target, log_y.shape)
         wide = log_y.astype(accumulation_dtype(log_y.dtype))
-        p = target.astype(wide.dtype)
+        p = mass_of(target, wide.dtype)
         log_p = jnp.log(jnp.where(p == 0, 1, p))
         losses = jnp.where(p == 0, 0, p * (log_p - wide)).sum(axis=-1)
-        losses = poisoned(is_mass(target).all(axis=-1), losses)
         return losses, DivergenceCache(target, Static(log_y.dtype))
 
     def backward(cache: DivergenceCache, dlosses: Array) -> Array:
         target, dtype = cache
-        p = target.astype(accumulation_dtype(dtype.value))
-        g = poisoned(is_mass(target).all(axis=-1), as_arrays(dlosses).astype(p.dtype))
+        p = mass_of(target, accumulation_dtype(dtype.value))
+        g = as_arrays(dlosses).astype(p.dtype)
         return (-g[..., None] * p).astype(dtype.value)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:

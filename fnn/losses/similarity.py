@@ -14,12 +14,13 @@ from fnn.losses.targets import as_numbers, as_prediction, no_target
 
 
 class CosineCache(NamedTuple):
-    """The two vectors and the prediction's length."""
+    """The two vectors and three numbers an example."""
 
-    unit: Array  # (…, D), the prediction divided by its length, at least float32
-    length: Array  # (…, 1), 0 for a vector of zeros
-    target: Array  # (…, D), divided by its length
-    dtype: Static[Any]  # of the prediction
+    x: Array  # (…, D), the prediction
+    target: Array  # (…, D)
+    cosine: Array  # (…, 1), at least float32
+    x_scale: Array  # (…, 1), 1 / ‖x‖, or 0 for a vector of zeros
+    target_scale: Array  # (…, 1)
 
 
 class TripletCache(NamedTuple):
@@ -46,9 +47,9 @@ def cosine_distance() -> Loss:
         dx = -g · (t̂ - (x̂ · t̂) x̂) / ‖x‖
 
     which is at a right angle to x. A vector of zeros has no direction: its loss is 1, as if the angle
-    were a right one, and its gradient 0. Lengths are taken of x / max |x|, so that no square overflows
-    or vanishes. Shapes: x and t (…, D), losses (…), at least float32. Cache: x̂, ‖x‖ and t̂. Source:
-    Salton, Wong, Yang (1975).
+    were a right one, and its gradient 0. So is one whose squares vanish, below 1e-19 in float32; one
+    whose squares overflow gives NaN. Shapes: x and t (…, D), losses (…), at least float32. Cache: x, t,
+    the cosine and 1 / ‖x‖, 1 / ‖t‖. Source: Salton, Wong, Yang (1975).
 
     Raises:
       ValueError: a target of another shape; no axis; one of the two is of no floating dtype.
@@ -59,14 +60,17 @@ def cosine_distance() -> Loss:
         x = _vectors(name, prediction, "prediction")
         t = as_numbers(name, target, x.shape)
         wide = accumulation_dtype(x.dtype)
-        unit, length = _unit(x.astype(wide))
-        direction, _ = _unit(t.astype(wide))
-        losses = 1 - (unit * direction).sum(axis=-1)
-        return losses, CosineCache(unit, length, direction, Static(x.dtype))
+        u, v = x.astype(wide), t.astype(wide)
+        x_scale, t_scale = _inverse_length(u), _inverse_length(v)
+        cosine = (u * v).sum(axis=-1, keepdims=True) * x_scale * t_scale
+        return 1 - cosine[..., 0], CosineCache(x, t, cosine, x_scale, t_scale)
 
     def backward(cache: CosineCache, dlosses: Array) -> Array:
-        g = as_arrays(dlosses).astype(cache.unit.dtype)[..., None]
-        return _unit_backward(cache.unit, cache.length, -g * cache.target).astype(cache.dtype.value)
+        x, t, cosine, x_scale, t_scale = cache
+        g = as_arrays(dlosses).astype(cosine.dtype)[..., None] * x_scale
+        along, across = g * cosine * x_scale, g * t_scale
+        dx = along * x.astype(cosine.dtype) - across * t.astype(cosine.dtype)
+        return dx.astype(x.dtype)
 
     return Loss(name, forward, backward)
 
@@ -181,6 +185,14 @@ def nt_xent(temperature: float = 0.5) -> Loss:
         return da.astype(dtypes.value[0]), db.astype(dtypes.value[1])
 
     return Loss(f"{name}({temperature})", forward, backward)
+
+
+def _inverse_length(x: Array) -> Array:
+    """1 / ‖x‖ over the last axis; 0 for a vector of zeros, NaN where the squares overflow."""
+    squares = (x * x).sum(axis=-1, keepdims=True)
+    zero = squares == 0
+    inverse = jnp.where(zero, 0, jax.lax.rsqrt(jnp.where(zero, 1, squares)))
+    return jnp.where(squares == jnp.inf, jnp.nan, inverse)
 
 
 def _unit(x: Array) -> tuple[Array, Array]:

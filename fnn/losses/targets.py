@@ -132,6 +132,11 @@ def is_mass(target: Any) -> Any:
     return (target >= 0) & (target < np.inf)
 
 
+def mass_of(target: Array, dtype: Any) -> Array:
+    """Probabilities in this dtype, NaN where they mean nothing, without a pass of its own."""
+    return jnp.where(is_mass(target), target.astype(dtype), jnp.nan)
+
+
 def poisoned(valid: Array, x: Array) -> Array:
     """`x` with NaN where the target means nothing, instead of training on something else."""
     return jnp.where(valid, x, jnp.nan)

@@ -117,7 +117,7 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
         return Projected(dx.reshape(factors.x.shape).astype(factors.x.dtype), dw, db)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
-        factors = Projected(np.zeros((classes, 1)), np.zeros((1, classes)), None)
+        factors = Projected(jnp.zeros((classes, 1)), jnp.zeros((1, classes)), None)
         return factors, np.arange(classes)
 
     return Loss(name, forward, backward, chance)

@@ -180,10 +180,10 @@ def test_gradients_in_float64(case, rng):
 
 
 @pytest.mark.parametrize("batch", [0, 1, 4, 11, 16])
-@pytest.mark.parametrize("groups", [1, 2, 16])
-def test_any_batch_falls_into_chunks(groups, batch, rng):
-    """The images are so large that a chunk is four or eight of them, and a rest of three is left."""
-    case = ((batch, 32, 32, 16), 16, 3, {"groups": groups})
+@pytest.mark.parametrize(("features", "groups"), [(24, 1), (16, 1), (16, 2), (16, 16)])
+def test_any_batch_falls_into_chunks(features, groups, batch, rng):
+    """Images so large that a chunk is four of them, or eight for few features, and three are left."""
+    case = ((batch, 32, 32, 16), features, 3, {"groups": groups})
     layer, params, x = started(case, rng)
     y, _, cache = layer.forward(params, (), x, None)
     dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)

@@ -247,3 +247,38 @@ def test_bad_settings(build, message):
 def test_bad_images(x, error, message):
     with pytest.raises(error, match=message):
         layers.max_pool(3).forward((), (), jnp.asarray(x), None)
+
+
+RANKS = {
+    "signals": ((2, 11, 3), 3, {"stride": 2, "padding": 1}),
+    "signals, same": ((2, 10, 3), (4,), {"padding": "SAME"}),
+    "volumes": ((2, 4, 5, 3, 2), 2, {"stride": 1}),
+    "volumes, padded": ((2, 5, 4, 3, 2), (3, 2, 2), {"stride": (2, 1, 2), "padding": 1}),
+}
+
+
+@pytest.mark.parametrize("case", RANKS.values(), ids=RANKS)
+@pytest.mark.parametrize("ties", [False, True])
+def test_signals_and_volumes(case, ties, rng):
+    """Also which of equal pixels is taken: a volume goes slice by slice, and the first is the first."""
+    shape, window, settings = case
+    rank = len(shape) - 2
+    x = jnp.asarray(rng.integers(0, 3 if ties else 10_000, size=shape), jnp.float32)
+    padding = settings.get("padding", "VALID")
+    if isinstance(padding, int):
+        padding = ((0, 0), *((padding, padding),) * rank, (0, 0))
+    sizes, strides = (
+        (1, *(v if isinstance(v, tuple) else (v,) * rank), 1)
+        for v in (window, settings.get("stride", window))
+    )
+
+    def reference(x):
+        return jax.lax.reduce_window(x, -np.inf, jax.lax.max, sizes, strides, padding)
+
+    layer = layers.max_pool(window, **settings)
+    y, cache = run(layer, x)
+    expected, pull = jax.vjp(reference, x)
+    dy = jnp.asarray(rng.integers(-8, 9, size=y.shape), jnp.float32)  # whose sums are exact
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(layer.backward((), cache, dy)[1], pull(dy)[0])
+    assert {leaf.dtype for leaf in jax.tree.leaves(cache)} == {jnp.dtype(jnp.uint8)}

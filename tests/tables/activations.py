@@ -1,10 +1,18 @@
 """Activations."""
 
+import numpy as np
+
 from fnn import layers
 
 from .rows import LayerRow
 
 SHAPE = (4, 3)
+
+
+def near_zero(rng: np.random.Generator) -> np.ndarray:
+    """Numbers on both sides of the corner: a slope that is summed over all tells little of each."""
+    return rng.uniform(-0.4, 0.4, SHAPE).astype(np.float32)
+
 
 SATURATED = (
     "autodiff multiplies the slope 0 of tanh by that of its argument, ∞; by hand it is 0 or 1"
@@ -17,7 +25,7 @@ LAYERS = {
     "relu": LayerRow(layers.relu, SHAPE),
     "relu6": LayerRow(layers.relu6, SHAPE),
     "leaky_relu": LayerRow(lambda: layers.leaky_relu(0.1), SHAPE),
-    "prelu": LayerRow(layers.prelu, (6, 4)),
+    "prelu": LayerRow(layers.prelu, near_zero),
     "prelu, per channel": LayerRow(lambda: layers.prelu(per_channel=True), (2, 3, 3)),
     "elu": LayerRow(lambda: layers.elu(0.7), SHAPE),
     "selu": LayerRow(layers.selu, SHAPE),

@@ -42,9 +42,7 @@ LAYERS: dict[str, LayerRow] = {
     "max_over, split": LayerRow(
         lambda: layers.max_over(ties="split"),
         (4, 3),
-        hard={
-            "nan": "autodiff finds no number equal to a maximum of NaN; by hand the NaNs share dy"
-        },
+        hard={"nan": "autodiff finds no number equal to a maximum of NaN; by hand all share dy"},
     ),
     "switch": LayerRow(layers.switch, selected),
     "conditional": LayerRow(
