@@ -10,6 +10,21 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Compiled programs pile up, a gigabyte in a thousand tests, and few are of use to a later test.
+TESTS_BETWEEN_CLEARINGS = 250
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Forget all compiled programs now and then."""
+    done = item.config.stash.get(_DONE, 0) + 1
+    item.config.stash[_DONE] = done
+    if done % TESTS_BETWEEN_CLEARINGS == 0:
+        jax.clear_caches()
+
+
+_DONE = pytest.StashKey[int]()
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """A seed of this test's own, the same in every run; pytest prints it when the test fails."""

@@ -74,8 +74,9 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
 
     Forward: ``y = max_i x_i``; a NaN is larger than every number. Backward: ``dx_i = dy`` where x_i is
     the maximum, else 0. Subgradient, where several are equal to it: with the ties "first", the first of
-    them gets dy; with "split", each gets an equal share, as from `jax.numpy.max` (beside a NaN all do). Shapes: any with that
-    axis, which y has no more. Cache: one place a group for "first", one byte an element for "split".
+    them gets dy; with "split", each gets an equal share, as from `jax.numpy.max`; beside a NaN all do.
+    Shapes: any with that axis, which y has no more. Cache: one place a group for "first", one byte an
+    element for "split".
 
     Raises:
       TypeError: x is of integers.

@@ -94,8 +94,8 @@ def leaky_relu(slope: float = 0.01) -> Layer:
         return jnp.where(passed, x, slope * x), MaskCache(passed, Static(x.dtype))
 
     def backward(params: tuple[()], cache: MaskCache, dy: Array) -> tuple[tuple[()], Array]:
-        dy = dy.astype(cache.dtype.value)
-        return params, jnp.where(cache.passed, dy, slope * dy)
+        dtype = cache.dtype.value
+        return params, dy.astype(dtype) * jnp.where(cache.passed, 1, slope).astype(dtype)
 
     return pure(f"leaky_relu({slope})", forward, backward)
 

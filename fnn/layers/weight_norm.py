@@ -203,7 +203,8 @@ def spectral_norm(layer: Layer, *, iterations: int = 1, first_iterations: int = 
         dlayer, dx = layer.backward(inner, inner_cache, dy)
         dunit = _matrix(dlayer.w)
         along = (dunit * unit).sum()
-        dw = (dunit - along * jnp.outer(left, right).astype(dunit.dtype)) / sigma
+        outer = jnp.outer(left.astype(dunit.dtype), right.astype(dunit.dtype))
+        dw = (dunit - along * outer) / sigma
         dparams = SpectralNormParams(
             dw.reshape(params.w.shape).astype(params.w.dtype), dlayer._replace(w=None)
         )

@@ -13,12 +13,19 @@ from fnn.losses.loss import Loss
 from fnn.losses.targets import as_labels, is_label, poisoned
 
 
-class HingeCache(NamedTuple):
-    """What the one pass of backward compares and writes."""
+class HingeSumCache(NamedTuple):
+    """What the form "sum" compares again."""
 
-    scores: Array | None  # (…, C), for the form "sum"
-    base: Array  # (…, 1), the label's score less the margin; in the form "max" the other's number
-    slopes: Array  # (…, 1), Σ_j h′(m_j), at least float32
+    scores: Array  # (…, C)
+    base: Array  # (…, 1), the label's score less the margin, at least float32
+    target: Array  # (…) of integers, at least int32
+
+
+class HingeMaxCache(NamedTuple):
+    """The two elements an example that the form "max" pulls apart."""
+
+    rival: Array  # (…, 1) of integers, the first of the largest of the others
+    slope: Array  # (…, 1), h′ of it, at least float32
     target: Array  # (…) of integers, at least int32
     like: Static[Any]  # shape and dtype of the scores
 
@@ -63,20 +70,17 @@ def hinge(
         positive = jnp.where(m <= 0, 0, m)
         if squared:
             return positive * positive, 2 * positive
-        return positive, jnp.where(m <= 0, 0, jnp.where(m > 0, 1, m))
+        return positive, jnp.where(m > 0, 1, jnp.where(jnp.isnan(m), m, 0))
 
-    def forward(scores: PyTree, target: PyTree) -> tuple[Array, HingeCache]:
+    def forward(scores: PyTree, target: PyTree) -> tuple[Array, HingeSumCache | HingeMaxCache]:
         scores = check_scores(name, scores, "scores")
         target = as_labels(name, target, scores.shape[:-1], scores.shape[-1])
-        like = Static((scores.shape, scores.dtype))
         wide = scores.astype(accumulation_dtype(scores.dtype))
         label, number = _label(target, scores.shape)
         own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
         if form == "sum":
-            value, slope = h(wide - (own - margin))
-            losses = jnp.where(label, 0, value).sum(axis=-1)
-            slopes = jnp.where(label, 0, slope).sum(axis=-1, keepdims=True)
-            cache = HingeCache(scores, own - margin, slopes, target, like)
+            losses = jnp.where(label, 0, h(wide - (own - margin))[0]).sum(axis=-1)
+            cache: HingeSumCache | HingeMaxCache = HingeSumCache(scores, own - margin, target)
         else:
             others = jax.lax.stop_gradient(jnp.where(label, -jnp.inf, wide))
             top = others.max(axis=-1, keepdims=True)
@@ -87,20 +91,25 @@ def hinge(
             value, slope = h(rival - (own - margin))
             alone = first == target[..., None]  # there is no other class, or it cannot be
             losses = jnp.where(alone, 0, value)[..., 0]
-            cache = HingeCache(None, first, jnp.where(alone, 0, slope), target, like)
+            like = Static((scores.shape, scores.dtype))
+            cache = HingeMaxCache(first, jnp.where(alone, 0, slope), target, like)
         return poisoned(is_label(target, scores.shape[-1]), losses), cache
 
-    def backward(cache: HingeCache, dlosses: Array) -> Array:
-        scores, base, slopes, target, like = cache
-        shape, dtype = like.value
-        label, number = _label(target, shape)
-        if scores is None:
-            slope = jnp.where(number == base, slopes, 0)
+    def backward(cache: HingeSumCache | HingeMaxCache, dlosses: Array) -> Array:
+        if isinstance(cache, HingeSumCache):
+            shape, dtype = cache.scores.shape, cache.scores.dtype
+            label, _ = _label(cache.target, shape)
+            slope = h(cache.scores.astype(cache.base.dtype) - cache.base)[1]
+            slope = jnp.where(label, 0, slope)
+            total = slope.sum(axis=-1, keepdims=True)
         else:
-            slope = h(scores.astype(slopes.dtype) - base)[1]
-        g = as_arrays(dlosses).astype(slopes.dtype)
-        g = poisoned(is_label(target, shape[-1]), g)[..., None]
-        return (g * jnp.where(label, -slopes, slope)).astype(dtype)
+            shape, dtype = cache.like.value
+            label, number = _label(cache.target, shape)
+            slope = jnp.where(number == cache.rival, cache.slope, 0)
+            total = cache.slope
+        g = as_arrays(dlosses).astype(slope.dtype)
+        g = poisoned(is_label(cache.target, shape[-1]), g)[..., None]
+        return (g * jnp.where(label, -total, slope)).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.zeros((classes, classes)), np.arange(classes)

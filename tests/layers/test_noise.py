@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import Layer, compose, layers
+from fnn import layers
 from fnn.layers import noise_draws
 from fnn.layers.linear import LinearParams
 
@@ -22,7 +22,7 @@ def forward(layer, x, key, params=()):
 
 def close_to_mean(draws, mean, deviation):
     """Within five standard errors."""
-    assert abs(np.mean(draws) - mean) < 5 * deviation / np.sqrt(np.size(draws))
+    assert abs(np.mean(draws) - mean) <= 5 * deviation / np.sqrt(np.size(draws))
 
 
 class TestDraws:
@@ -220,117 +220,11 @@ class TestDropConnect:
             layers.dropconnect(**({"features": 2, "rate": 0.5} | settings))
 
 
-class TestStochasticDepth:
-    def of(self, survival=0.75, **settings):
-        """A body that gives 10 x, with a state that counts how often it ran."""
-
-        def run(params, state, x, key):
-            return 10 * x, state + 1, ()
-
-        tenfold = Layer(
-            "tenfold",
-            lambda key, x: ((), jnp.zeros((), jnp.int32)),
-            run,
-            lambda params, cache, dy: (params, 10 * jnp.asarray(dy)),
-            lambda params, state, x: 10 * x,
-        )
-        return compose.stochastic_depth(tenfold, survival, **settings)
-
-    def params_and_state(self, layer, x):
-        return layer.init(jax.random.key(0), x)
-
-    @pytest.mark.parametrize("survival", [0.75, 1.0])
-    def test_examples_survive_with_their_probability(self, survival, key):
-        layer, x = self.of(survival), jnp.ones((4000, 2))
-        params, state = self.params_and_state(layer, x)
-        y, _, cache = layer.forward(params, state, x, key)
-        assert set(np.unique(y)) <= {1, 11}
-        np.testing.assert_array_equal(y[:, 0], y[:, 1])
-        alive = np.asarray(y)[:, 0] == 11
-        close_to_mean(alive, survival, 0.45)
-        np.testing.assert_array_equal(layer.predict(params, state, x), 1 + survival * 10)
-        dx = layer.backward(params, cache, x)[1]
-        np.testing.assert_array_equal(dx, y)
-
-    def test_a_batch_survives_or_does_not_run(self):
-        """One draw for all; where the body is left out its state stays, and no gradient comes back."""
-        layer, x = self.of(per="batch"), jnp.ones((3, 2))
-        params, state = self.params_and_state(layer, x)
-        survived = 0
-
-        @jax.jit
-        def step(key):
-            y, new_state, cache = layer.forward(params, state, x, key)
-            return y, new_state, cache, layer.backward(params, cache, x)[1]
-
-        for key in jax.random.split(jax.random.key(1), 200):
-            y, new_state, cache, dx = step(key)
-            alive = bool(cache.alive)
-            survived += alive
-            assert np.unique(y).tolist() == [11 if alive else 1]
-            assert int(new_state["body"]) == alive
-            np.testing.assert_array_equal(dx, y)
-        assert abs(survived / 200 - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 200)
-
-    def test_the_body_is_skipped_and_not_multiplied_by_zero(self):
-        layer, x = self.of(per="batch"), jnp.ones((3, 2))
-        params, state = self.params_and_state(layer, x)
-        program = jax.make_jaxpr(layer.forward)(params, state, x, jax.random.key(0))
-        assert "cond" in str(program)
-
-    @pytest.mark.parametrize("per", ["example", "batch"])
-    def test_a_body_that_draws_keeps_its_key(self, per):
-        """A key in the cache of a body that was left out has no zero to be."""
-        layer = compose.stochastic_depth(layers.dropout(0.5), 0.5, per=per)
-        x = jnp.ones((3, 40))
-        params, state = self.params_and_state(layer, x)
-        for key in jax.random.split(jax.random.key(2), 6):
-            y, _, cache = layer.forward(params, state, x, key)
-            np.testing.assert_array_equal(layer.backward(params, cache, x)[1], y)
-
-    def test_rebuilt_around_other_children_it_is_as_before(self, key):
-        layer = compose.stochastic_depth(
-            layers.linear(2), 0.5, shortcut=layers.linear(2), per="batch"
-        )
-        again = layer.rebuild(layer.parts)
-        x = jnp.ones((3, 2))
-        params, state = self.params_and_state(layer, x)
-        assert again.name == layer.name
-        np.testing.assert_array_equal(
-            again.forward(params, state, x, key)[0], layer.forward(params, state, x, key)[0]
-        )
-
-    @pytest.mark.parametrize(
-        ("build", "message"),
-        [
-            (lambda: compose.stochastic_depth(layers.relu(), 0.0), "0 < survival <= 1, got 0.0"),
-            (lambda: compose.stochastic_depth(layers.relu(), 0.5, per="pixel"), "got 'pixel'"),
-            (lambda: compose.linear_decay(0), "a depth of at least 1"),
-            (lambda: compose.linear_decay(3, 0.0), "0 < last <= 1"),
-        ],
-    )
-    def test_bad_settings(self, build, message):
-        with pytest.raises(ValueError, match=message):
-            build()
-
-    def test_the_body_has_to_keep_the_shape(self):
-        layer = compose.stochastic_depth(layers.linear(3), 0.5)
-        with pytest.raises(ValueError, match="expected the body to return .* give a `shortcut`"):
-            layer.init(jax.random.key(0), jnp.ones((3, 2)))
-
-    def test_linear_decay_is_the_sources(self):
-        """p_l = 1 - l / L (1 - p_L): from near 1 to p_L; on average 3/4 of the blocks survive."""
-        np.testing.assert_allclose(compose.linear_decay(4, 0.5), [0.875, 0.75, 0.625, 0.5])
-        # "54 blocks, p_L = 0.5: about 40 are left"
-        assert round(sum(compose.linear_decay(54))) == 40
-
-
 @pytest.mark.parametrize(
     "layer",
     [
         layers.dropout(0.5), layers.alpha_dropout(0.5), layers.gaussian_dropout(0.5),
         layers.gaussian_noise(0.5), layers.dropconnect(2, 0.5),
-        compose.stochastic_depth(layers.relu(), 0.5),
     ],
     ids=lambda layer: layer.name,
 )  # fmt: skip

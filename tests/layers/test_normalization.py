@@ -49,11 +49,10 @@ def staged_batch_norm_gradients(x, scale, dy, eps):
     root = np.sqrt(var + eps)  # 5
     inverse = 1 / root  # 6
     normalized = centred * inverse  # 7
-    product = scale * normalized  # 8; 9 adds the bias
+    # 8 multiplies this by the scale, and 9 adds the bias
 
     dbias, dproduct = dy.sum(axis=0), dy  # 9
     dscale, dnormalized = (dproduct * normalized).sum(axis=0), dproduct * scale  # 8
-    assert product.shape == dproduct.shape
     dinverse, dcentred = (dnormalized * centred).sum(axis=0), dnormalized * inverse  # 7
     droot = -dinverse / root**2  # 6
     dvar = droot / (2 * root)  # 5
@@ -165,9 +164,8 @@ class TestBatchNorm:
         assert done.stdout.strip() == "8 devices: jit and shard_map as on one"
 
     def test_without_scale_and_bias_there_are_no_parameters(self, rng):
-        params, y, _, _ = run(layers.batch_norm(scale=False, bias=False), normal(rng, 6, 2))
+        params = run(layers.batch_norm(scale=False, bias=False), normal(rng, 6, 2))[0]
         assert jax.tree.leaves(params) == []
-        np.testing.assert_allclose(np.asarray(y).std(axis=0), 1, atol=1e-4)
 
     @pytest.mark.parametrize("momentum", [-0.1, 1.0, np.nan])
     def test_refuses_a_momentum_out_of_range(self, momentum):
@@ -209,8 +207,8 @@ class TestLayerNorm:
             assert sum(leaf.size for leaf in jax.tree.leaves(cache)) == 4 * 6 * (8 + least)
 
     def test_one_feature_gives_the_bias(self):
-        params, y, _, _ = run(layers.layer_norm(), jnp.asarray([[3.0], [-7e5]]))
-        np.testing.assert_array_equal(y, np.broadcast_to(params.bias, (2, 1)))
+        _, y, _, _ = run(layers.layer_norm(), jnp.asarray([[3.0], [-7e5]]), moved=False)
+        np.testing.assert_array_equal(y, 0)
 
 
 class TestRMSNorm:
@@ -268,8 +266,6 @@ class TestGroupNorm:
             layers.group_norm(4).init(KEY, jnp.zeros((2, 3, 6)))
         with pytest.raises(ValueError, match="expected at least one group, got 0"):
             layers.group_norm(0)
-
-    def test_refuses_an_image_without_positions(self):
         with pytest.raises(ValueError, match="expected positions to take a mean of"):
             layers.instance_norm().init(KEY, jnp.zeros((2, 0, 3)))
 

@@ -57,7 +57,11 @@ def test_narrow_predictions_have_wide_losses(row, rng, dtype):
     gradient = loss.backward(cache, jnp.ones_like(values))
     expected = loss.backward(wide_cache, jnp.ones_like(values))
     for got, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted.astype(dtype)))
+        # A product of two narrow arrays is as narrow: so are those of the layer `linear`.
+        slack = 4 * jnp.finfo(dtype).eps if loss.name.startswith("linear") else 0
+        wanted = np.asarray(wanted.astype(dtype), np.float32)
+        atol = slack * float(np.abs(wanted).max())
+        np.testing.assert_allclose(np.asarray(got, np.float32), wanted, rtol=0, atol=atol)
 
 
 def test_integer_predictions_are_refused(row, rng):
@@ -69,7 +73,12 @@ def test_integer_predictions_are_refused(row, rng):
 @pytest.mark.parametrize("size", [1, 0])
 def test_batches_of_one_and_none(row, rng, size):
     loss = row.build()
-    given, target = jax.tree.map(lambda leaf: leaf[:size], (prediction(row, rng), row.target(rng)))
+    given, target = prediction(row, rng), row.target(rng)
+    count = jax.tree.leaves(given)[0].shape[0]
+    # The weights that a vocabulary's loss takes have no batch.
+    given, target = jax.tree.map(
+        lambda leaf: leaf[:size] if leaf.shape[0] == count else leaf, (given, target)
+    )
     values, cache = loss.forward(given, target)
     assert values.shape[0] == size
     assert signature(loss.backward(cache, jnp.ones_like(values))) == signature(given)

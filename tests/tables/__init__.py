@@ -7,6 +7,7 @@ from . import (
     convolutions,
     dense,
     gates,
+    losses,
     noise,
     normalization,
     pooling,
@@ -27,6 +28,7 @@ FAMILIES = (
     recurrent,
     attention,
     containers,
+    losses,
 )
 LAYERS = {name: row for family in FAMILIES for name, row in family.LAYERS.items()}
 if len(LAYERS) != sum(len(family.LAYERS) for family in FAMILIES):

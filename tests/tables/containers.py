@@ -30,6 +30,8 @@ def product() -> Layer:
 
     def forward(params, x):
         check_inexact(x[0])
+        if x[0].shape != x[1].shape:
+            raise ValueError(f"product: expected one shape twice, got {x[0].shape}, {x[1].shape}")
         return x[0] * x[1], x
 
     def backward(params, cache, dy):
@@ -48,6 +50,8 @@ def cell() -> Layer:
     def forward(w, x):
         check_inexact(x[1])
         before, x = x
+        if x.shape[1:] != w.shape or before.shape != x.shape:
+            raise ValueError(f"cell: expected x (N, {w.size}) twice, got {before.shape}, {x.shape}")
         c = jnp.tanh(jnp.broadcast_to(w.astype(x.dtype), x.shape) * before + x)
         return (c, c), (before, c)
 

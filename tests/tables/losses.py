@@ -87,7 +87,11 @@ LOSSES = {
         lambda: losses.binary_logistic(positive_weight=3.0), (6, 2), _fractions
     ),
     "binary_focal": LossRow(lambda: losses.binary_focal(alpha=0.25), (6, 2), _fractions),
-    "softmax_focal": LossRow(losses.softmax_focal, (6, 4), _labels),
+    "softmax_focal": LossRow(
+        losses.softmax_focal,
+        lambda rng: _numbers(4, 3)(rng) + 2 * np.eye(4, 3, dtype=np.float32),
+        lambda rng: np.asarray([0, 1, 0, 2], np.int32),  # right, right, undecided, wrong
+    ),
     **{
         f"hinge, {form}{' squared' * squared}": LossRow(
             lambda form=form, squared=squared: losses.hinge(form, squared=squared),

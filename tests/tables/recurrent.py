@@ -21,8 +21,8 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _of_lengths(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A sequence that is whole and one that ends early."""
-    return _normal(rng, 2, 3, 2), np.array([3, 1], np.int32)
+    """A sequence that ends early and one that is whole."""
+    return _normal(rng, 2, 3, 2), np.array([1, 3], np.int32)
 
 
 def _with_everything(rng: np.random.Generator) -> tuple[LSTMCarry, np.ndarray, np.ndarray]:
