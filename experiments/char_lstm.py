@@ -55,7 +55,7 @@ class Config:
     data_dir: Path | None = None
     """The folder that holds text/tinyshakespeare/input.txt; without it, a sonnet is learned."""
     epochs: int | None = None
-    """Times through the training text; None: 3 for tiny Shakespeare, 300 for the sonnet."""
+    """Times through the training text; None: 3 for tiny Shakespeare, 120 for the sonnet."""
     features: int = 128
     """The width of the embedding and of each LSTM."""
     layers: int = 2
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         screen.fail(f"cannot begin: {error}")
         return MISUSED
-    epochs = config.epochs or (3 if config.data_dir else 300)
+    epochs = config.epochs or (3 if config.data_dir else 120)
     screen.say(
         f"{text.name}: {len(text.train):,} characters to train on, {len(text.held_out):,} held out, "
         f"{len(text.alphabet)} different; {per_epoch} steps an epoch"

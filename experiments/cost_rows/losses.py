@@ -9,8 +9,7 @@ import numpy as np
 from experiments.cost_rows.row import LossCostRow
 from fnn import losses
 from fnn.layer import PyTree
-from fnn.layers.projection import Projected
-from fnn.losses import CTCTarget
+from fnn.losses import CTCTarget, Projected
 
 Generator = np.random.Generator
 

@@ -46,7 +46,6 @@ from fnn.layers.pooling_fractional import fractional_max_pool as fractional_max_
 from fnn.layers.positions import learned_positions as learned_positions
 from fnn.layers.positions import rotary as rotary
 from fnn.layers.positions import sinusoidal_positions as sinusoidal_positions
-from fnn.layers.projection import projection as projection
 from fnn.layers.rectifiers import celu as celu
 from fnn.layers.rectifiers import elu as elu
 from fnn.layers.rectifiers import leaky_relu as leaky_relu

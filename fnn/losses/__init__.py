@@ -11,6 +11,8 @@ from fnn.losses.logistic import softmax_focal as softmax_focal
 from fnn.losses.loss import Loss as Loss
 from fnn.losses.probability import cross_entropy as cross_entropy
 from fnn.losses.probability import kl_divergence as kl_divergence
+from fnn.losses.projection import Projected as Projected
+from fnn.losses.projection import projection as projection
 from fnn.losses.regression import absolute_error as absolute_error
 from fnn.losses.regression import huber as huber
 from fnn.losses.regression import log_cosh as log_cosh

@@ -8,8 +8,8 @@ import numpy as np
 
 from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, PyTree, as_arrays
-from fnn.layers.projection import Projected
 from fnn.losses.loss import Loss
+from fnn.losses.projection import Projected
 from fnn.losses.targets import as_labels, as_prediction, is_label, poisoned
 
 
@@ -27,7 +27,7 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
     The prediction is ``Projected(x, w, b)``, which the layer `projection` gives; so the whole fits any
     network, `value_and_grad` and `train.step` as every other loss does:
 
-        net = chain(layers.linear(64), layers.relu(), head=layers.projection(50_257))
+        net = chain(layers.linear(64), layers.relu(), head=losses.projection(50_257))
         step = train.step(net, losses.linear_softmax_cross_entropy(), optimizers.adam(1e-3))
 
     Forward, over the blocks B of classes, with a running maximum by which no exponential overflows:
@@ -157,7 +157,7 @@ def _check(name: str, factors: Any) -> Projected:
     if not isinstance(factors, Projected):
         raise ValueError(
             f"{name}: expected a prediction Projected(x, w, b), got {type(factors).__name__}; end the "
-            "network with layers.projection(classes), or take softmax_cross_entropy for logits"
+            "network with losses.projection(classes), or take softmax_cross_entropy for logits"
         )
     x, w = as_prediction(name, factors.x, "x"), as_prediction(name, factors.w, "w")
     b = None if factors.b is None else as_prediction(name, factors.b, "b")

@@ -49,8 +49,7 @@ def staged_batch_norm_gradients(x, scale, dy, eps):
     root = np.sqrt(var + eps)  # 5
     inverse = 1 / root  # 6
     normalized = centred * inverse  # 7
-    # 8 multiplies this by the scale, and 9 adds the bias
-
+    # 8 multiplies this by the scale, 9 adds the bias; and back:
     dbias, dproduct = dy.sum(axis=0), dy  # 9
     dscale, dnormalized = (dproduct * normalized).sum(axis=0), dproduct * scale  # 8
     dinverse, dcentred = (dnormalized * centred).sum(axis=0), dnormalized * inverse  # 7

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import layers, losses, optimizers, train
+from fnn import check, layers, losses, optimizers, train
 from fnn.compose import chain
 from fnn.gradient import value_and_grad
-from fnn.layers.projection import Projected
+from fnn.losses import Projected
 
 
 def problem(rng, classes=11, bias=True):
@@ -45,7 +45,7 @@ def test_in_a_network_it_is_the_same_training(rng, key):
     x = jnp.asarray(rng.normal(size=(5, 2, 4)), jnp.float32)
     labels = rng.integers(0, 7, (5, 2))
     whole = chain(body=layers.linear(3), head=layers.linear(7))
-    parts = chain(body=layers.linear(3), head=layers.projection(7))
+    parts = chain(body=layers.linear(3), head=losses.projection(7))
     params, state = parts.init(key, x)
     (a, _), da = value_and_grad(parts, losses.linear_softmax_cross_entropy(2))(
         params, state, x, labels
@@ -62,7 +62,7 @@ def test_in_a_network_it_is_the_same_training(rng, key):
 def test_the_example_of_the_docstring(rng, key):
     """A train step, by hand and by autodiff at once."""
     x, labels = jnp.asarray(rng.normal(size=(8, 4)), jnp.float32), rng.integers(0, 9, 8)
-    net = chain(layers.linear(5), layers.relu(), head=layers.projection(9))
+    net = chain(layers.linear(5), layers.relu(), head=losses.projection(9))
     loss = losses.linear_softmax_cross_entropy(4)
     step = train.step(net, loss, optimizers.adam(0.01), gradient="both")
     state = train.init(net, optimizers.adam(0.01), key, x)
@@ -163,7 +163,43 @@ def test_bad_input(rng):
     loss = losses.linear_softmax_cross_entropy()
     with pytest.raises(ValueError, match="a chunk of one class at least, got 0"):
         losses.linear_softmax_cross_entropy(0)
-    with pytest.raises(ValueError, match=r"Projected.*layers.projection\(classes\)"):
+    with pytest.raises(ValueError, match=r"Projected.*losses.projection\(classes\)"):
         loss.forward(factors.product(), labels)
     with pytest.raises(ValueError, match=r"x \(…, D\), w \(D, V\) and b \(V,\) or None, got"):
         loss.forward(factors._replace(b=jnp.zeros(3)), labels)
+
+
+class TestProjection:
+    def test_it_hands_on_what_it_has_and_is_handed(self, rng, key):
+        head = losses.projection(5)
+        x = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
+        check.layer(head, x).raise_if_wrong()
+        params, state = head.init(key, x)
+        y = head.predict(params, state, x)
+        np.testing.assert_allclose(y.product(), x @ params.w + params.b[None], rtol=1e-6)
+        assert head.init(key, x)[0].w.shape == layers.linear(5).init(key, x)[0].w.shape
+
+    def test_gradients_are_of_the_dtype_of_what_they_belong_to(self, rng, key):
+        head = losses.projection(5)
+        x = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
+        params, state = head.init(key, x)
+        narrow = x.astype(jnp.bfloat16)
+        y, _, cache = head.forward(params, state, narrow, None)
+        assert [leaf.dtype for leaf in y] == [jnp.bfloat16, jnp.float32, jnp.float32]
+        dy = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float16), y)
+        dparams, dx = head.backward(params, cache, dy)
+        assert (dx.dtype, dparams.w.dtype, dparams.b.dtype) == (
+            jnp.bfloat16, jnp.float32, jnp.float32,
+        )  # fmt: skip
+
+    def test_bad_input(self, key):
+        with pytest.raises(ValueError, match="at least one feature, got 0"):
+            losses.projection(0)
+        head = losses.projection(5)
+        params, state = head.init(key, jnp.zeros((2, 3)))
+        with pytest.raises(ValueError, match=r"x of shape \(…, 3\), got \(2, 4\)"):
+            head.forward(params, state, jnp.zeros((2, 4)), None)
+        with pytest.raises(ValueError, match="a feature at least"):
+            head.init(key, jnp.zeros(()))
+        with pytest.raises(TypeError, match="floating"):
+            head.forward(params, state, jnp.zeros((2, 3), jnp.int32), None)

@@ -7,7 +7,6 @@ from . import (
     convolutions,
     dense,
     gates,
-    losses,
     noise,
     normalization,
     pooling,
@@ -28,7 +27,6 @@ FAMILIES = (
     recurrent,
     attention,
     containers,
-    losses,
 )
 LAYERS = {name: row for family in FAMILIES for name, row in family.LAYERS.items()}
 if len(LAYERS) != sum(len(family.LAYERS) for family in FAMILIES):

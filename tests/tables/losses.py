@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from fnn import layers, losses
+from fnn import losses
 from fnn.layer import PyTree
-from fnn.layers.projection import Projected
 
-from .rows import LayerRow, LossRow
+from .rows import LossRow
 
 Generator = np.random.Generator
 
@@ -111,7 +110,7 @@ LOSSES = {
     },
     "linear_softmax_cross_entropy": LossRow(
         lambda: losses.linear_softmax_cross_entropy(chunk=2),
-        lambda rng: Projected(*(_numbers(*shape)(rng) for shape in ((6, 3), (3, 5), (5,)))),
+        lambda rng: losses.Projected(*(_numbers(*shape)(rng) for shape in ((6, 3), (3, 5), (5,)))),
         lambda rng: rng.integers(0, 5, 6, np.int32),
     ),
     "ctc": LossRow(losses.ctc, (3, 4, 3), _utterances),
@@ -131,6 +130,3 @@ LOSSES = {
     "huber": LossRow(lambda: losses.huber(0.7), (6, 2, 2), _numbers(6, 2, 2)),
     "log_cosh": LossRow(losses.log_cosh, (6, 2, 2), _numbers(6, 2, 2)),
 }
-
-# The head that a loss takes the product of.
-LAYERS = {"projection": LayerRow(lambda: layers.projection(5), (4, 3))}

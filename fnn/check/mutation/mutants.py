@@ -12,6 +12,7 @@ import jax
 from fnn.check.jaxprs import (
     Location,
     Program,
+    apply,
     enclosing,
     equations,
     evaluate,
@@ -34,6 +35,8 @@ class Mutant(NamedTuple):
     source: str  # the file and the line that computes it; for the catalogue, the leaf
     location: Location  # () for the catalogue
     backward: BackwardFunction
+    # The original run in the same way, loops in Python where the mutant's are: it rounds as that does.
+    control: BackwardFunction
 
     def __str__(self) -> str:
         return f"{self.source}, equation {self.equation}: {self.fault}"
@@ -56,6 +59,7 @@ def planted(trial: Trial, program: Program) -> Iterator[Mutant]:
         around = enclosing(program, location)
         if any(outer.primitive.name == "while" for outer in around):
             continue
+        control = _mutated(original, replace(program, location, apply))
         for operator in operators(equation):
             yield Mutant(
                 f"{equation.primitive.name}: {operator.name}",
@@ -63,6 +67,7 @@ def planted(trial: Trial, program: Program) -> Iterator[Mutant]:
                 source(*around),
                 location,
                 _mutated(original, replace(program, location, operator.rule)),
+                control,
             )
 
 
@@ -72,7 +77,8 @@ def catalogued(trial: Trial, program: Program) -> Iterator[Mutant]:
     original = _mutated(subject.backward, program)  # run outside of jit: nothing is compiled
     for mistake in CATALOGUE:
         for fault in mistake(subject.params, subject.x, gradient, trial.probes[0].dy):
-            yield Mutant(fault.name, "catalogue", fault.leaf, (), _spoiled(original, fault))
+            spoiled = _spoiled(original, fault)
+            yield Mutant(fault.name, "catalogue", fault.leaf, (), spoiled, original)
 
 
 def _mutated(original: BackwardFunction, program: Program) -> BackwardFunction:

@@ -134,7 +134,7 @@ def _at_once(
 ) -> Row | None:
     """The first row that structure or reverse mode call wrong, probe after probe."""
     for i, probe in enumerate(trial.probes if names else ()):
-        hand = run(mutant, trial.subject, trial.cache, probe.dy)
+        hand = run(mutant.backward, trial.subject, trial.cache, probe.dy)
         one = trial._replace(probes=(probe,), hand=(hand,))
         alone = reference._replace(gradients=reference.gradients[i : i + 1])
         rows = (*structure(one), *reverse_mode(one, reference=alone))
@@ -170,7 +170,9 @@ def _closely(
 
 
 def _mutated(trial: Trial, mutant: Mutant) -> Trial:
-    hand = tuple(run(mutant, trial.subject, trial.cache, probe.dy) for probe in trial.probes)
+    hand = tuple(
+        run(mutant.backward, trial.subject, trial.cache, probe.dy) for probe in trial.probes
+    )
     return trial._replace(subject=trial.subject._replace(backward=mutant.backward), hand=hand)
 
 

@@ -44,7 +44,7 @@ def projection(
     It is the head of a network over a large vocabulary, for `losses.linear_softmax_cross_entropy`, which
     takes the product in blocks: the logits, often the largest array of the whole step, are never held.
 
-        net = chain(body, head=projection(50_257))
+        net = chain(body, head=losses.projection(50_257))
         loss = losses.linear_softmax_cross_entropy()
         logits = net.predict(params, state, x).product()
 
