@@ -82,50 +82,9 @@ def binary_focal(
         dz = c · g · (α · t · f′(z) - (1 - α) · (1 - t) · f′(-z))
 
     Without α both sides count 1, and γ = 0 is then `binary_logistic`; a t between 0 and 1 is the mean
-    over a yes and a no. The sum, c, shapes and the cache (z and t) are those of `binary_logistic`. At
-    an infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1. Source: Lin, Goyal,
-    Girshick, He, Dollár (2017).
-
-    Raises:
-      ValueError: γ is negative or not finite, α not in [0, 1]; an unknown reduction; shapes that do not
-        fit; a target outside [0, 1]. Inside `jit` such an example's loss and its gradient there are NaN.
-    """
-    name = f"binary_focal({gamma})"
-    _check_gamma(name, gamma)
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"{name}: expected alpha in [0, 1] or None, got {alpha}")
-    yes, no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
-
-    def value(z: Array, t: Array) -> Array:
-        p, q = yes * t, no * (1 - t)
-        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
-        # Where a side does not count, its factor is no ∞: autodiff's 0 · ∞ would be NaN.
-        positive = p * _power(plus, gamma) * jnp.where(p == 0, 0, minus)
-        return positive + q * _power(minus, gamma) * jnp.where(q == 0, 0, plus)
-
-    def slope(z: Array, t: Array) -> Array:
-        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
-        positive = yes * t * _slope(plus, minus, gamma)
-        return positive - no * (1 - t) * _slope(minus, plus, gamma)
-
-    return _binary(name, reduction, value, slope)
-
-
-def softmax_focal(gamma: float = 2.0) -> Loss:
-    """Softmax cross-entropy times (1 - probability of the label)^γ.
-
-    Forward, with the logit m of the label against all others together and f of `binary_focal`, so that a
-    probability near 1 is never subtracted from 1:
-
-        m = logits_label - log Σ_{j ≠ label} exp(logits_j)
-        loss = f(m) = (1 - softmax_label)^γ · -log softmax_label
-
-    Backward, with g = dL/dloss and r the softmax over the other classes:
-
-        dlogits_label = g · f′(m)        dlogits_j = -g · f′(m) · r_j
-
-    Shapes: logits (…, C) with two classes at least; target (…) of integers in [0, C); losses (…), at
-    least float32. Cache: the logits, the logarithm above and the target.
+    over a yes and a no. At an infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1. The
+    sum is over all axes but the first; c is 1 for "sum" and one over the number of terms for "mean".
+    Shapes: z and t (N, …), losses (N,), at least float32. Cache: z and t.
     Source: Lin, Goyal, Girshick, He, Dollár (2017).
 
     Raises:

@@ -1,5 +1,7 @@
 """Losses: every property, over the table."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,13 @@ def test_every_public_loss_is_in_the_table():
     assert {name.partition(",")[0].partition(" ")[0] for name in LOSSES} == set(
         public(losses, Loss)
     )
+
+
+@pytest.mark.parametrize("name", public(losses, Loss))
+def test_docstring_gives_both_formulas_and_the_source(name):
+    text = inspect.getdoc(getattr(losses, name))
+    for word in ("Forward", "Backward", "Shapes", "Cache", "Source", "Raises"):
+        assert word in text
 
 
 def test_backward_is_proved_in_float64(row, rng):
