@@ -48,7 +48,8 @@ def hinge(
     where in the form "max" the first of the largest m_j alone counts. Subgradient: 0 at m = 0, as
     `jax.nn.relu`; of equal maxima the first takes it. Shapes: scores (…, C); target (…) of integers in
     [0, C); losses (…), at least float32. Cache: the target, two numbers an example, and for
-    the "sum" the scores. With one class the loss is 0.
+    the "sum" the scores. With one class the loss is 0. Source: Weston, Watkins (1999); Crammer, Singer
+    (2001).
 
     Args:
       form: what becomes of the C - 1 classes.

@@ -88,6 +88,48 @@ def binary_focal(
     Source: Lin, Goyal, Girshick, He, Dollár (2017).
 
     Raises:
+      ValueError: γ is negative or not finite, α not in [0, 1]; an unknown reduction; shapes that do not
+        fit; a target outside [0, 1]. Inside `jit` such an example's loss and its gradient there are NaN.
+    """
+    name = f"binary_focal({gamma})"
+    _check_gamma(name, gamma)
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"{name}: expected alpha in [0, 1] or None, got {alpha}")
+    yes, no = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+
+    def value(z: Array, t: Array) -> Array:
+        p, q = yes * t, no * (1 - t)
+        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
+        # Where a side does not count, its factor is no ∞: autodiff's 0 · ∞ would be NaN.
+        positive = p * _power(plus, gamma) * jnp.where(p == 0, 0, minus)
+        return positive + q * _power(minus, gamma) * jnp.where(q == 0, 0, plus)
+
+    def slope(z: Array, t: Array) -> Array:
+        plus, minus = jax.nn.softplus(z), jax.nn.softplus(-z)
+        positive = yes * t * _slope(plus, minus, gamma)
+        return positive - no * (1 - t) * _slope(minus, plus, gamma)
+
+    return _binary(name, reduction, value, slope)
+
+
+def softmax_focal(gamma: float = 2.0) -> Loss:
+    """Softmax cross-entropy times (1 - probability of the label)^γ.
+
+    Forward, with the logit m of the label against all others together and f of `binary_focal`, so that a
+    probability near 1 is never subtracted from 1:
+
+        m = logits_label - log Σ_{j ≠ label} exp(logits_j)
+        loss = f(m) = (1 - softmax_label)^γ · -log softmax_label
+
+    Backward, with g = dL/dloss and r the softmax over the other classes:
+
+        dlogits_label = g · f′(m)        dlogits_j = -g · f′(m) · r_j
+
+    Shapes: logits (…, C) with two classes at least; target (…) of integers in [0, C); losses (…), at
+    least float32. Cache: the logits, the logarithm above and the target.
+    Source: Lin, Goyal, Girshick, He, Dollár (2017).
+
+    Raises:
       ValueError: γ is negative or not finite; shapes that do not fit; a label out of range. Inside `jit`
         such an example's loss and gradient are NaN.
     """

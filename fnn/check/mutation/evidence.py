@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr
+from jax.extend.core import Jaxpr, Literal
 
 from fnn.check.branches.cover import cover
 from fnn.check.compare import floor_of, norm, ratio
@@ -239,8 +239,8 @@ def _origins(jaxpr: Jaxpr, variable: Any) -> set[str]:
     by_output = {out: equation for equation in jaxpr.eqns for out in equation.outvars}
     found, waiting = set(), [variable]
     while waiting:
-        equation = by_output.get(waiting.pop())
-        if equation is not None:
-            found.add(equation.primitive.name)
-            waiting += [atom for atom in equation.invars if atom in by_output]
+        atom = waiting.pop()
+        if not isinstance(atom, Literal) and atom in by_output:  # a literal cannot be hashed
+            found.add(by_output[atom].primitive.name)
+            waiting += by_output[atom].invars
     return found
