@@ -8,11 +8,17 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from fnn.dtypes import accumulation_dtype, check_inexact
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
-from fnn.layers.noise_draws import checked_key, checked_rate, kept, normals, share_kept
+from fnn.layers.noise_draws import (
+    checked_key,
+    checked_rate,
+    kept,
+    kept_for_many,
+    normals,
+    share_kept,
+)
 
 Scale = Literal["train", "test"]
 
@@ -87,9 +93,8 @@ def spatial_dropout(rate: float) -> Layer:
     factor = 1 / share_kept(1 - rate)
 
     def apply(key: Array, x: Array) -> Array:
-        # The barrier keeps XLA from drawing a channel's mask anew for each of its pixels.
-        mask = lax.optimization_barrier(kept(key, 1 - rate, (x.shape[0], x.shape[-1])))
-        mask = lax.expand_dims(mask, range(1, x.ndim - 1))
+        shape = (x.shape[0], *(1,) * (x.ndim - 2), x.shape[-1])
+        mask = kept_for_many(key, 1 - rate, shape)
         return jnp.where(jnp.broadcast_to(mask, x.shape), x * factor, 0)
 
     def check(x: Array) -> None:

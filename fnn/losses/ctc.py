@@ -46,7 +46,7 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
 
     An alignment has one symbol a frame: a label, held for any number of frames, or the blank; equal
     neighbours need a blank between them. With y_t = softmax(logits_t) and the S = 2 L + 1 states l of
-    blanks and labels in turn, and α_0 = 1 in the first state. Forward, in logarithms and frame after frame:
+    blanks and labels in turn, and α_0 = 1 in the first state. Forward, in logarithms, frame by frame:
 
         α_t(s) = y_t(l_s) · (α_{t-1}(s) + α_{t-1}(s-1) + [l_s is no blank and not l_{s-2}] · α_{t-1}(s-2))
         loss = -log(α_T(S) + α_T(S-1))
