@@ -5,10 +5,10 @@
 Each row runs forward and backward twice: with the hand-written backward, and with `jax.vjp` of the
 plain forward that an expert would write (the row's `plain`; without one, our own forward); outside of
 a loop and as the body of a `lax.scan`, which is what an epoch is. Time is hand / autodiff, median
-[quartiles] over rounds in turn; scan/out is the hand-written time in the scan over its own
-time outside; temp is what XLA allocates for a call; cache is what forward hands to backward, the
-layer's own input included; eqns counts the equations of both programs. Convolutions run on a smaller batch in the
-scan, where XLA:CPU takes autodiff's gradients 20 to 170 times slower than outside, and both times of
+[quartiles] over rounds in turn; scan/out is the hand-written time in the scan over its own outside;
+temp is what XLA allocates for a call; cache is what forward hands to backward, the layer's own input
+included; eqns counts the equations of both programs. Convolutions run on a smaller batch in the scan,
+where XLA:CPU takes autodiff's gradients 20 to 170 times slower than outside, and both times of
 scan/out are then of that batch. At the end: the geometric means, and every row above 1.
 """
 

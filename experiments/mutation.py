@@ -1,6 +1,6 @@
 """The mutation score of every layer, loss and container: planted faults, and those found.
 
-    python -m experiments.mutation [--only convolution batch_norm] [--verbose]
+    python -m experiments.mutation [--only convolution batch_norm] [--verbose] [--jobs 2]
 
 Every equation of every backward pass is changed by every operator that fits it, one at a time, in
 float64, and the mistakes of the catalogue are added (see `fnn.check.mutation`). The exit status is 1 if
@@ -8,10 +8,13 @@ one fault goes unseen, so this is a gate.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,9 +60,42 @@ def _of_loss(row: LossRow) -> Callable[[], MutationReport]:
 # The tests of this container prove each of its branches by itself.
 LAZY = {"conditional"}
 
-SUBJECTS = {
-    name: _of_layer(row) for name, row in (LAYERS | FORMS).items() if name not in LAZY
-} | {name: _of_loss(row) for name, row in LOSSES.items()}
+SUBJECTS = {name: _of_layer(row) for name, row in (LAYERS | FORMS).items() if name not in LAZY} | {
+    name: _of_loss(row) for name, row in LOSSES.items()
+}
+
+
+class Scored(NamedTuple):
+    """What one subject's line says, in a form that crosses from process to process."""
+
+    name: str
+    killed: int
+    survivors: tuple[str, ...]
+    equivalent: int
+    seconds: float
+    whole: str
+
+    def line(self, width: int) -> str:
+        """The line, and one for each survivor."""
+        faults = self.killed + len(self.survivors)
+        score = percent(self.killed / faults if faults else 1.0)
+        counts = f"{self.killed:8}{len(self.survivors):10}{self.equivalent:12}{score:>8}"
+        first = f"{self.name:{width}}{counts}{self.seconds:9.1f}"
+        return "\n  survived: ".join((first, *self.survivors))
+
+
+def scored(name: str) -> Scored:
+    """Plant all faults into one subject."""
+    start = time.perf_counter()
+    report = SUBJECTS[name]()
+    return Scored(
+        name,
+        len(report.killed),
+        tuple(f"{survivor.mutant}\n    {survivor.reason}" for survivor in report.survivors),
+        len(report.equivalents),
+        time.perf_counter() - start,
+        str(report),
+    )
 
 
 def main() -> int:
@@ -69,30 +105,23 @@ def main() -> int:
         "--only", nargs="+", default=[""], help="names that begin with one of these"
     )
     parser.add_argument("--verbose", action="store_true", help="the whole report of each subject")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     arguments = parser.parse_args()
-    began, reports = time.perf_counter(), []
-    width = max(map(len, SUBJECTS))
-    print(f"{'':{width}}  killed  survived  equivalent   score  seconds")
-    for name, score in SUBJECTS.items():
-        if not name.startswith(tuple(arguments.only)):
-            continue
-        start = time.perf_counter()
-        report = score()
-        reports.append(report)
-        counts = [len(found) for found in (report.killed, report.survivors, report.equivalents)]
-        print(
-            f"{name:{width}}{counts[0]:8}{counts[1]:10}{counts[2]:12}{percent(report.score):>8}"
-            f"{time.perf_counter() - start:9.1f}",
-            flush=True,
-        )
-        for survivor in report.survivors:
-            print(f"  survived: {survivor.mutant}\n    {survivor.reason}", flush=True)
-        if arguments.verbose:
-            print(f"\n{report}\n", flush=True)
-    killed = sum(len(report.killed) for report in reports)
-    survived = sum(len(report.survivors) for report in reports)
+    names = [name for name in SUBJECTS if name.startswith(tuple(arguments.only))]
+    if not names:
+        parser.error(f"no subject begins with {arguments.only}")
+    began, found, width = time.perf_counter(), [], max(map(len, names))
+    print(f"{'':{width}}  killed  survived  equivalent   score  seconds", flush=True)
+    # New processes, not forks: jax has threads, which a fork does not take along.
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+        for each in pool.map(scored, names):
+            found.append(each)
+            print(each.line(width), flush=True)
+            if arguments.verbose:
+                print(f"\n{each.whole}\n", flush=True)
+    killed, survived = sum(s.killed for s in found), sum(len(s.survivors) for s in found)
     print(f"{killed} of {killed + survived} faults found in {time.perf_counter() - began:.0f} s")
-    return 0 if all(report.ok for report in reports) else SOME_SURVIVED
+    return SOME_SURVIVED if survived else 0
 
 
 if __name__ == "__main__":

@@ -190,10 +190,9 @@ def test_the_points_are_few_and_the_same_again():
 )
 def test_no_false_alarm_at_the_points_found(name):
     row, layer = LAYERS[name], LAYERS[name].build()
-    for seed in range(2):
-        trial = trial_of(layer, row.draw(np.random.default_rng(seed)), seed=seed)
-        found = cover(trial)
-        assert all(branch.reached_by for branch in found.branches)  # and so it is among the points
-        if found.points:
-            verdicts = {row.verdict for row in kinks(trial, points=found.points)}
-            assert verdicts == {"ok"}
+    trial = trial_of(layer, row.draw(np.random.default_rng(0)))
+    found = cover(trial)
+    assert all(branch.reached_by for branch in found.branches)  # and so it is among the points
+    if found.points:
+        verdicts = {row.verdict for row in kinks(trial, points=found.points)}
+        assert verdicts == {"ok"}

@@ -51,5 +51,5 @@ def test_two_seeds(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
-def test_other_seeds(name):
-    assert accused(name, range(2, 4)) == []
+def test_another_seed(name):
+    assert accused(name, [2]) == []
