@@ -1,6 +1,7 @@
 """Strict settings for every test: no promotion by accident, and one seed per test that is printed."""
 
 import zlib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +9,13 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Most of the time goes into compiling, and the tests compile much alike: what one process has compiled,
+# the other reads, and the next run too.
+PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 # Compiled programs pile up, a gigabyte in a thousand tests, and few are of use to a later test.

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import first_of_each
 from tables import LAYERS, LayerRow, floating
 
 from fnn import chain, layers, pure
@@ -23,7 +24,7 @@ mixed = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(params=LAYERS.values(), ids=LAYERS)
+@pytest.fixture(params=first_of_each(LAYERS))
 def row(request: pytest.FixtureRequest) -> LayerRow:
     return request.param
 
@@ -156,7 +157,7 @@ OF_FLOATS = [
 ]
 
 
-@pytest.mark.parametrize("name", OF_FLOATS)
+@pytest.mark.parametrize("name", first_of_each(OF_FLOATS))
 @pytest.mark.parametrize(
     "dtype",
     [np.int32, *(pytest.param(d, marks=pytest.mark.slow) for d in (np.uint8, np.bool_))],

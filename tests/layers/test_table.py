@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import first_of_each
 from tables import FAMILIES, LAYERS, LayerRow, floating, public
 
 from fnn import check, compose, layers
@@ -14,7 +15,7 @@ from fnn.layer import Layer, PyTree
 from fnn.tree import paths
 
 
-@pytest.fixture(params=LAYERS.values(), ids=LAYERS)
+@pytest.fixture(params=first_of_each(LAYERS))
 def row(request: pytest.FixtureRequest) -> LayerRow:
     return request.param
 
@@ -98,7 +99,9 @@ def test_docstring_of_a_container_gives_both_passes(function):
         assert word in text
 
 
-def test_backward_is_proved_in_float64(row, rng, key):
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_is_proved_in_float64(name, rng, key):
+    row = LAYERS[name]
     layer, params, state = started(row, inputs(row, rng), key)
     check.layer(layer, inputs(row, rng), params=params, state=state, key=key).raise_if_wrong()
 
@@ -186,6 +189,7 @@ def test_second_call_does_not_trace_again(row, rng, key):
     assert len(traces) == 1
 
 
+@pytest.mark.slow  # `check.layer` above asks for second derivatives, too
 def test_forward_mode_reaches_second_order(row, rng, key):
     """The jvp of the hand-written gradient is that of autodiff's: Hessian-vector products."""
     x = inputs(row, rng)
@@ -213,7 +217,7 @@ def test_forward_mode_reaches_second_order(row, rng, key):
         assert relative(hand, auto) <= 1e-9
 
 
-@pytest.mark.parametrize("name", [name for name, row in LAYERS.items() if row.batched])
+@pytest.mark.parametrize("name", first_of_each(name for name, row in LAYERS.items() if row.batched))
 @pytest.mark.parametrize("batch", [1, 0])
 def test_small_batches(name, rng, key, batch):
     row = LAYERS[name]
@@ -239,7 +243,7 @@ OF_FLOATS = [
 ]
 
 
-@pytest.mark.parametrize("name", OF_FLOATS)
+@pytest.mark.parametrize("name", first_of_each(OF_FLOATS))
 def test_a_nan_does_not_disappear(name, rng, key):
     row = LAYERS[name]
     whole = inputs(row, rng)
