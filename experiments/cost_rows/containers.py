@@ -90,7 +90,9 @@ ROWS = {
     "repeat of remat, 8 blocks": CostRow(
         repeat(remat(_block(128)), 8), (128, 128), (2, 128), plain=_checkpointed_scan
     ),
-    "mixed, bfloat16": CostRow(mixed(_block(128)), (128, 128), (2, 128), plain=_narrow),
+    "mixed, bfloat16": CostRow(
+        mixed(_block(128)), (128, 128), (2, 128), plain=_narrow, distance=2.0**-5
+    ),
     "frozen": CostRow(frozen(_block(128)), (128, 128), (2, 128)),
     "over_time of rnn_cell": CostRow(
         over_time(

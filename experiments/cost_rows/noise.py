@@ -56,19 +56,34 @@ def _block() -> Layer:
 
 
 ROWS = {
-    "dropout": CostRow(layers.dropout(0.5), (128, 4096), (32, 16), _mask(0.5, lambda x: x.shape)),
+    "dropout": CostRow(
+        layers.dropout(0.5),
+        (128, 4096),
+        (32, 16),
+        _mask(0.5, lambda x: x.shape),
+        distance=None,
+    ),
     "spatial_dropout": CostRow(
         layers.spatial_dropout(0.5),
         (128, 28, 28, 32),
         (4, 4, 4, 4),
         _mask(0.5, lambda x: (x.shape[0], 1, 1, x.shape[-1])),
+        distance=None,
     ),
-    "alpha_dropout": CostRow(layers.alpha_dropout(0.1), (128, 4096), (32, 16), _alpha),
+    "alpha_dropout": CostRow(
+        layers.alpha_dropout(0.1), (128, 4096), (32, 16), _alpha, distance=None
+    ),
     "gaussian_dropout": CostRow(layers.gaussian_dropout(0.5), (128, 4096), (32, 16), _times_noise),
     "gaussian_noise": CostRow(layers.gaussian_noise(0.5), (128, 4096), (32, 16), _plus_noise),
-    "dropconnect": CostRow(layers.dropconnect(128, 0.5), (32, 256), (8, 16), _connect(True)),
+    "dropconnect": CostRow(
+        layers.dropconnect(128, 0.5), (32, 256), (8, 16), _connect(True), distance=None
+    ),
     "dropconnect, one mask": CostRow(
-        layers.dropconnect(512, 0.5, mask="batch"), (128, 784), (8, 16), _connect(False)
+        layers.dropconnect(512, 0.5, mask="batch"),
+        (128, 784),
+        (8, 16),
+        _connect(False),
+        distance=None,
     ),
     "stochastic_depth": CostRow(compose.stochastic_depth(_block(), 0.5), (128, 256), (8, 256)),
     "stochastic_depth per batch": CostRow(

@@ -43,6 +43,8 @@ class CostRow:
     # ``plain(params, x) -> y``, the best plain forward of an expert; None is the layer's own.
     plain: Callable[[PyTree, PyTree], PyTree] | None = None
     batch_in_scan: int | None = None  # a smaller batch, where autodiff in a scan takes seconds
+    # How far apart the two may be, relative to the largest; None if `plain` draws other numbers.
+    distance: float | None = 2e-5
 
     def problem(self, size: Size, dtype: Any, *, in_scan: bool) -> Problem:
         key = jax.random.key(0)

@@ -16,14 +16,17 @@ def test_no_two_rows_have_one_name():
 @pytest.mark.parametrize("name", ROWS)
 def test_plain_form_is_the_same_function(name):
     """What autodiff is asked for is an oracle, not only an opponent: value and every gradient."""
-    problem = ROWS[name].problem("small", jnp.dtype("float32"), in_scan=False)
+    distance = getattr(ROWS[name], "distance", 2e-5)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        problem = ROWS[name].problem("small", jnp.dtype("float32"), in_scan=False)
         hand, auto = (
             jax.jit(run)(problem.moving, problem.fixed) for run in (problem.hand, problem.auto)
         )
     for got, expected in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True):
-        scale = max(np.abs(np.asarray(expected, np.float64)).max(initial=0), 1e-3)
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5 * scale)
+        assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+        if distance is not None:
+            scale = max(np.abs(np.asarray(expected, np.float64)).max(initial=0), 1e-3)
+            np.testing.assert_allclose(got, expected, rtol=5 * distance, atol=distance * scale)
 
 
 def test_a_row_is_measured(capsys):

@@ -17,7 +17,7 @@ from fnn.tree import paths
 
 @pytest.fixture(params=first_of_each(LAYERS))
 def row(request: pytest.FixtureRequest) -> LayerRow:
-    return request.param
+    return LAYERS[request.param]
 
 
 def inputs(row: LayerRow, rng: np.random.Generator, dtype=jnp.float32) -> PyTree:

@@ -53,7 +53,6 @@ LAYERS = {
     "multi_head_attention of a memory": LayerRow(
         lambda: layers.multi_head_attention(2, rotary_base=10.0, rotary_pairs="halves"),
         _drawn((2, 3, 4), (2, 2, 3), mask=_NONE),
-        hard=_FAR,
     ),
     "sinusoidal_positions": LayerRow(layers.sinusoidal_positions, (2, 3, 5)),
     "learned_positions": LayerRow(lambda: layers.learned_positions(4), (2, 3, 2)),

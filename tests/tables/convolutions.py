@@ -4,6 +4,8 @@ from fnn import layers
 
 from .rows import LayerRow
 
+_CUT = "an x whose output is cut away meets a dy of 0 in the kernel's gradient, and 0 · ∞ is NaN"
+
 LAYERS = {
     "convolution": LayerRow(lambda: layers.convolution(4, 3), (2, 6, 5, 3)),
     "convolution, strided": LayerRow(lambda: layers.convolution(4, 3, stride=2), (2, 7, 6, 3)),
@@ -38,6 +40,7 @@ LAYERS = {
             bias=False,
         ),
         (2, 3, 2, 4),
+        hard=dict.fromkeys(("inf", "-inf", "nan"), _CUT),
     ),
     "depthwise_convolution": LayerRow(
         lambda: layers.depthwise_convolution((2, 3), multiplier=2), (2, 4, 3, 2)

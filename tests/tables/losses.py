@@ -61,6 +61,11 @@ def _utterances(rng: Generator) -> losses.CTCTarget:
     )
 
 
+_NO_PROBABILITY = "what is no probability poisons its gradient; autodiff of a select cannot say so"
+_LIMIT = "by hand the limit; autodiff multiplies 0 by infinity"
+_POISONED = "a NaN score makes the example's whole gradient NaN; autodiff of a maximum forgets it"
+_NO_PROBABILITIES = dict.fromkeys(("inf", "-inf", "nan", "ties", "mean 1e4"), _NO_PROBABILITY)
+
 LOSSES = {
     "softmax_cross_entropy, labels": LossRow(losses.softmax_cross_entropy, (6, 4), _labels),
     "softmax_cross_entropy, distribution": LossRow(
@@ -79,23 +84,34 @@ LOSSES = {
         (6, 4),
         lambda rng: np.asarray([2, -1, 0, 3, -1, 1], np.int32),
     ),
-    "cross_entropy, labels": LossRow(losses.cross_entropy, _probabilities, _labels),
-    "cross_entropy, distribution": LossRow(losses.cross_entropy, _probabilities, _distribution),
+    "cross_entropy, labels": LossRow(
+        losses.cross_entropy, _probabilities, _labels, hard=_NO_PROBABILITIES
+    ),
+    "cross_entropy, distribution": LossRow(
+        losses.cross_entropy, _probabilities, _distribution, hard=_NO_PROBABILITIES
+    ),
     "kl_divergence": LossRow(losses.kl_divergence, (6, 4), _distribution),
     "binary_logistic": LossRow(
         lambda: losses.binary_logistic(positive_weight=3.0), (6, 2), _fractions
     ),
-    "binary_focal": LossRow(lambda: losses.binary_focal(alpha=0.25), (6, 2), _fractions),
+    "binary_focal": LossRow(
+        lambda: losses.binary_focal(alpha=0.25),
+        (6, 2),
+        _fractions,
+        hard={"inf": _LIMIT, "-inf": _LIMIT},
+    ),
     "softmax_focal": LossRow(
         losses.softmax_focal,
         lambda rng: _numbers(4, 3)(rng) + 2 * np.eye(4, 3, dtype=np.float32),
         lambda rng: np.asarray([0, 1, 0, 2], np.int32),  # right, right, undecided, wrong
+        hard={"-inf": _LIMIT},
     ),
     **{
         f"hinge, {form}{' squared' * squared}": LossRow(
             lambda form=form, squared=squared: losses.hinge(form, squared=squared),
             _scores,
             lambda rng: np.asarray([2, 0, 3, 1, 0, 2], np.int32),
+            hard={} if squared else {"nan": _POISONED},
         )
         for form in ("sum", "max")
         for squared in (False, True)
