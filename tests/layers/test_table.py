@@ -143,6 +143,7 @@ def test_predict_has_the_shape_of_forward(row, rng, key):
     assert signature(layer.predict(params, state, x)) == signature(y)
 
 
+@pytest.mark.slow  # `check.layer` above asks for it, too, in float64
 def test_cache_crosses_jit_and_numpy_cotangents_are_welcome(row, rng, key):
     x = inputs(row, rng)
     layer, params, state = started(row, x, key)
@@ -155,6 +156,7 @@ def test_cache_crosses_jit_and_numpy_cotangents_are_welcome(row, rng, key):
     assert relative(got, expected) <= 1e-5
 
 
+@pytest.mark.slow  # `check.layer` above asks for it, too, in float64
 def test_runs_in_scan_and_vmap_as_outside(row, rng, key):
     each = [inputs(row, rng) for _ in range(3)]
     xs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
@@ -172,6 +174,7 @@ def test_runs_in_scan_and_vmap_as_outside(row, rng, key):
     assert relative(jax.vmap(gradients)(xs, keys), expected) <= 1e-5
 
 
+@pytest.mark.slow  # `check.layer` above asks for it, too, in float64
 def test_second_call_does_not_trace_again(row, rng, key):
     x = inputs(row, rng)
     layer, params, state = started(row, x, key)
@@ -189,7 +192,7 @@ def test_second_call_does_not_trace_again(row, rng, key):
     assert len(traces) == 1
 
 
-@pytest.mark.slow  # `check.layer` above asks for second derivatives, too
+@pytest.mark.slow  # `check.layer` above asks for it, too, in another way
 def test_forward_mode_reaches_second_order(row, rng, key):
     """The jvp of the hand-written gradient is that of autodiff's: Hessian-vector products."""
     x = inputs(row, rng)
