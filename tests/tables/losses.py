@@ -102,8 +102,8 @@ LOSSES = {
     ),
     "softmax_focal": LossRow(
         losses.softmax_focal,
-        lambda rng: _numbers(4, 3)(rng) + 2 * np.eye(4, 3, dtype=np.float32),
-        lambda rng: np.asarray([0, 1, 0, 2], np.int32),  # right, right, undecided, wrong
+        lambda rng: _numbers(8, 3)(rng) + np.eye(8, 3, dtype=np.float32),
+        lambda rng: np.asarray([0, 1, 0, 2, 0, 2, 1, 1], np.int32),
         hard={"-inf": _LIMIT},
     ),
     **{
