@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rows import first_of_each
+from selection import first_of_each
 from tables import LAYERS, LayerRow, floating
 
 from fnn import chain, layers, pure

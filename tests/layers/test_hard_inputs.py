@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hard import hard_inputs, jit, layer_verdicts, loss_verdicts, three_ways, verdicts
-from rows import first_of_each
+from selection import first_of_each
 from tables import LAYERS, LOSSES
 
 

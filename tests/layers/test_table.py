@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rows import first_of_each
+from selection import first_of_each
 from tables import FAMILIES, LAYERS, LayerRow, floating, public
 
 from fnn import check, compose, layers
