@@ -35,7 +35,7 @@ class ConvolutionParams(NamedTuple):
 class ConvolutionCache(NamedTuple):
     """What backward needs: the input, which the layer before usually holds anyway."""
 
-    x: Array  # (N, H, W, C)
+    x: Array  # (N, *sizes, C)
 
 
 def convolution(

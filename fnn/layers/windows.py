@@ -223,27 +223,6 @@ def check_images(x: Any, settings: WindowSettings, channels: int | None, rank: i
         raise ValueError(f"{settings.layer}: expected x of shape {expected}{among}, got {x.shape}")
 
 
-def checked_padding(padding: Any, layer: str) -> Padding:
-    """A known name, or ((top, bottom), (left, right)) of ints; hashable.
-
-    Raises:
-      ValueError: it is no known name, negative, or no pair of pairs.
-    """
-    given = _listed(padding)
-    if isinstance(given, str) and given in ("SAME", "VALID"):
-        return given
-    pads: Any = given if isinstance(given, tuple) else ((given, given), (given, given))
-    pads = tuple(_listed(p) for p in pads)
-    sides = tuple(p if isinstance(p, tuple) else (p,) for p in pads)
-    ints = tuple(tuple(_integer(v) for v in p) for p in sides)
-    if [len(p) for p in ints] != [2, 2] or not all(v >= 0 for p in ints for v in p):
-        raise ValueError(
-            f'{layer}: expected padding "SAME", "VALID", an int or ((top, bottom), (left, right)), '
-            f"none below 0, got {padding!r}"
-        )
-    return (ints[0][0], ints[0][1]), (ints[1][0], ints[1][1])
-
-
 def _listed(value: Any) -> Any:
     """A sequence or an array of one axis or more as a tuple; anything else as it is."""
     listed = value.tolist() if isinstance(value, np.ndarray) else value
