@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 
 from fnn.layer import Array
-from fnn.optimizers.optimizer import Schedule
+from fnn.optimizers.hyperparameters import Schedule
 
 
 def constant(value: float) -> Schedule:

@@ -1,12 +1,32 @@
-"""Optimizers."""
+"""Optimizers: descent, and all families in one table."""
+
+import optax
 
 from fnn import optimizers
 
+from . import optimizers_adam
 from .rows import OptimizerRow
 
-OPTIMIZERS = {
-    "sgd": OptimizerRow(optimizers.sgd, 0.1, ("rate",)),
-    "momentum": OptimizerRow(optimizers.momentum, 0.02, ("rate", "decay")),
-    "nesterov": OptimizerRow(optimizers.nesterov, 0.02, ("rate", "decay")),
-    "adam": OptimizerRow(optimizers.adam, 0.1, ("rate", "b1", "b2", "eps")),
+
+def sgd(gradient, p, rate):
+    while True:
+        p = p - rate * gradient(p)
+        yield p
+
+
+DESCENT = {
+    "sgd": OptimizerRow(optimizers.sgd, 0.1, formula=sgd, peer=lambda rate: optax.sgd(rate)),
+    "momentum": OptimizerRow(
+        optimizers.momentum,
+        0.02,
+        {"decay": 0.9},
+        peer=lambda rate, decay: optax.sgd(rate, momentum=decay),
+    ),
+    "nesterov": OptimizerRow(
+        optimizers.nesterov,
+        0.02,
+        {"decay": 0.9},
+        peer=lambda rate, decay: optax.sgd(rate, momentum=decay, nesterov=True),
+    ),
 }
+OPTIMIZERS = {**DESCENT, **optimizers_adam.OPTIMIZERS}

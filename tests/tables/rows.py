@@ -2,8 +2,9 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,8 +86,27 @@ class LossRow:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerRow:
-    """One optimizer, with a rate that suits a parabola, and its hyperparameters."""
+    """One optimizer, or one dialect of it, as the properties see it."""
 
     build: Callable[..., Optimizer]
+    # A rate that suits a parabola, and how many steps it then takes to its minimum.
     rate: float
-    hyperparameters: tuple[str, ...]
+    # The other hyperparameters with their defaults: leaves of the state, which a schedule may drive.
+    hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    # What else it is built with, such as a dialect; no leaf of the state.
+    arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    # The rule in NumPy's float64, written from the source and not from our code:
+    # formula(gradient, p, rate, **hyperparameters) yields p after every step.
+    formula: Callable[..., Iterator[np.ndarray]] | None = None
+    # The same optimizer of optax: peer(rate, **hyperparameters).
+    peer: Callable[..., Any] | None = None
+    parabola_steps: int = 400
+
+    def optimizer(self, rate: object = None, **hyperparameters: object) -> Optimizer:
+        """Built with the row's rate, or another, and other hyperparameters if wanted."""
+        return self.build(self.rate if rate is None else rate, **self.arguments, **hyperparameters)
+
+    def numbers(self, dtype: Any) -> dict[str, float]:
+        """The rate and the other hyperparameters as a state of this dtype holds them."""
+        given = {"rate": self.rate, **self.hyperparameters}
+        return {name: float(np.asarray(value, dtype)) for name, value in given.items()}

@@ -1,0 +1,156 @@
+"""The lift from a rule for one parameter array to a transform of the whole tree.
+
+Most optimizers are a formula that treats every parameter alike. Such a rule is written once, over plain
+arrays, and says what it remembers by naming its *slots* (the field's word for an optimizer's arrays that
+are shaped by a parameter: a mean, a sum of squares).
+"""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree
+from fnn.optimizers.hyperparameters import (
+    Given,
+    Hyper,
+    check_hyper,
+    current_hyper,
+    first_step,
+    first_step_if_scheduled,
+    initial_hyper,
+    next_step,
+)
+from fnn.optimizers.optimizer import Optimizer
+from fnn.tree import paths
+
+
+class State(NamedTuple):
+    """What a leafwise transform remembers."""
+
+    steps: Array | None  # (), int32, made so far; None where nothing depends on it
+    hyper: Hyper  # the hyperparameters that were given as numbers
+    slots: dict[str, PyTree]  # by name; each like params, at least float32
+
+
+# (h, g, p, *slots) -> (u, *slots): one parameter's update and next slots, all of `g`'s dtype.
+Rule = Callable[..., tuple[Array, ...]]
+Slot = Callable[[Array], Array]  # (parameter) -> the slot before the first step
+
+
+def zeros(p: Array) -> Array:
+    """A slot of zeros, at least float32."""
+    return full(p, 0.0)
+
+
+def full(p: Array, value: float | Array) -> Array:
+    """A slot that holds `value` everywhere, at least float32."""
+    dtype = accumulation_dtype(p.dtype)
+    if isinstance(value, jax.core.Tracer):
+        return jnp.full(p.shape, value, dtype)
+    return jnp.asarray(np.full(p.shape, value, dtype))  # jnp.full would compile a program a shape
+
+
+def leafwise(
+    rule: Rule,
+    *,
+    hyper: Mapping[str, Given],
+    slots: Mapping[str, Slot] | None = None,
+    prepare: Callable[[Any, Array], Mapping[str, Array]] | None = None,
+) -> Optimizer:
+    """The transform that applies `rule` to every leaf.
+
+    At every step, ``rule(h, g, p, *slots) -> (u, *slots)`` is called for each leaf, with arrays in the
+    parameter's dtype or in float32, whichever is wider. `h` has the hyperparameters as attributes, as
+    scalars of that dtype. What depends on them alone, such as the correction of a bias, belongs into
+    ``prepare(h, t) -> {name: scalar}``: it runs once a step, in the hyperparameters' own precision, with
+    t the number of this step, counted from 1; its results are attributes of `h` for the rule.
+
+    Raises:
+      ValueError: a hyperparameter is a number out of range.
+    Raises (by `update`):
+      ValueError: gradients, parameters and state differ in structure or shape; it names the path.
+      TypeError: a gradient is not of a real floating dtype.
+    """
+    makers = dict(slots or {})
+    check_hyper(**hyper)
+
+    def init(params: PyTree) -> State:
+        check_real(params, "parameters")
+        steps = first_step() if prepare else first_step_if_scheduled(*hyper.values())
+        made = {name: jax.tree.map(make, params) for name, make in makers.items()}
+        return State(steps, initial_hyper(**hyper), made)
+
+    def update(grads: PyTree, state: State, params: PyTree) -> tuple[PyTree, State]:
+        check_alike(grads, params, "gradients")
+        check_real(grads, "gradients")
+        now = current_hyper(state.hyper, state.steps, **hyper)
+        steps = next_step(state.steps)
+        if prepare is not None and steps is not None:
+            t = steps.astype(jnp.result_type(float))
+            now = {**now, **prepare(SimpleNamespace(**now), t)}
+        leaves, structure = jax.tree.flatten(params)
+        gradients = jax.tree.leaves(grads)
+        memory = [jax.tree.leaves(state.slots[name]) for name in makers]
+        scalars = {dtype: SimpleNamespace(**_cast(now, dtype)) for dtype in _dtypes(leaves)}
+        results = []
+        for p, g, *old in zip(leaves, gradients, *memory, strict=True):
+            dtype = accumulation_dtype(p.dtype)
+            results.append(rule(scalars[dtype], g.astype(dtype), p.astype(dtype), *old))
+        updates, *new = zip(*results, strict=True) if results else [()] * (1 + len(makers))
+        return jax.tree.unflatten(structure, updates), State(
+            steps,
+            state.hyper,
+            {
+                name: jax.tree.unflatten(structure, tree)
+                for name, tree in zip(makers, new, strict=True)
+            },
+        )
+
+    return Optimizer(init, update)
+
+
+def check_alike(tree: PyTree, params: PyTree, what: str) -> None:
+    """Refuse a tree that is not made like the parameters.
+
+    Raises:
+      ValueError: it has other paths or shapes; the first one is named.
+    """
+    got, expected = dict(paths(tree)), dict(paths(params))
+    for path in [*expected, *got]:
+        if path not in got or path not in expected:
+            where = "no" if path not in got else "one more"
+            raise ValueError(f"expected {what} of the parameters' paths, got {where} leaf {path!r}")
+        if got[path].shape != expected[path].shape:
+            raise ValueError(
+                f"expected {what} of the parameters' shapes, {expected[path].shape} at {path!r}, "
+                f"got {got[path].shape}"
+            )
+    given, wanted = str(jax.tree.structure(tree)), str(jax.tree.structure(params))
+    if given != wanted:
+        raise ValueError(f"expected {what} of the parameters' structure, {wanted}, got {given}")
+
+
+def check_real(tree: PyTree, what: str) -> None:
+    """Refuse what has no direction to move in.
+
+    Raises:
+      TypeError: a leaf is not of a real floating dtype.
+    """
+    for path, leaf in paths(tree):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"expected {what} of a real floating dtype, got {leaf.dtype} at {path!r}"
+            )
+
+
+def _dtypes(leaves: list[Array]) -> set[Any]:
+    return {accumulation_dtype(leaf.dtype) for leaf in leaves}
+
+
+def _cast(now: Mapping[str, Array], dtype: Any) -> dict[str, Array]:
+    return {name: value.astype(dtype) for name, value in now.items()}
