@@ -30,8 +30,9 @@ def evaluate(
     """``evaluate(params, state, (x, target)) -> Evaluation``: `predict` on every example, once.
 
     With examples ``(x, target, weights)`` the means are weighted, as in a train step.
-    One scan over batches. The last batch is filled up by repeating the last example; what that adds is
-    cut off before the means are taken, so any number of examples is counted exactly.
+    One scan over batches of one size, at most `batch_size`, and after it what is left over as a smaller
+    batch of its own: every example is seen once and none stands in for another, which a loss over the
+    whole batch (`nt_xent`) would notice. If the number of batches divides the examples, nothing is left.
 
     Raises:
       ValueError: no examples, x and target that disagree about their number, or, if the mean loss is
@@ -45,21 +46,26 @@ def evaluate(
         count = example_count(examples)
         if count < 1:
             raise ValueError("expected at least one example to evaluate on, got none")
-        size = min(batch_size, count)
-        batches = -(-count // size)
-        indices = jnp.minimum(jnp.arange(batches * size, dtype=jnp.int32), count - 1)
+        batches = -(-count // batch_size)
+        size = -(-count // batches)
+        full = count // size
 
-        def body(_: None, batch: Array) -> tuple[None, tuple[Array, dict[str, Array], PyTree]]:
+        def judged(batch: Array) -> tuple[Array, dict[str, Array], PyTree]:
             x, target, _weights = unpacked(take(examples, batch))
             prediction = net.predict(params, state, x)
             losses, _cache = loss.forward(prediction, target)
             values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
-            return None, (losses, values, prediction)
+            return losses, values, prediction
 
-        _, collected = jax.lax.scan(body, None, indices.reshape(batches, size))
-        losses, values, prediction = jax.tree.map(
-            lambda a: a.reshape(batches * size, *a.shape[2:])[:count], collected
-        )
+        indices = jnp.arange(count, dtype=jnp.int32)
+        whole, rest = indices[: full * size].reshape(full, size), indices[full * size :]
+        _, collected = jax.lax.scan(lambda _, batch: (None, judged(batch)), None, whole)
+        collected = jax.tree.map(lambda a: a.reshape(full * size, *a.shape[2:]), collected)
+        if rest.size:
+            collected = jax.tree.map(
+                lambda first, last: jnp.concatenate([first, last]), collected, judged(rest)
+            )
+        losses, values, prediction = collected
         _, _, weights = unpacked(examples)
         mean, *means = (mean_over_examples(v, weights)[0] for v in (losses, *values.values()))
         return Evaluation(mean, dict(zip(values, means, strict=True)), prediction)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training import LOSS, METRICS, network
 
-from fnn import train
+from fnn import losses, train
 
 
 @pytest.mark.parametrize("count", [1, 16, 40, 96])
@@ -21,6 +21,25 @@ def test_counts_every_example_once(examples, start, count):
     np.testing.assert_allclose(result.loss, LOSS.forward(y, labels)[0].mean(), rtol=1e-5)
     accuracy = (np.asarray(y).argmax(axis=1) == np.asarray(labels)).mean()
     np.testing.assert_allclose(result.metrics["accuracy"], accuracy, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(48, [16] * 3), (40, [14, 14, 12]), (7, [7])])
+def test_a_loss_over_the_whole_batch_sees_examples_of_the_set_alone(examples, start, count, sizes):
+    """An example that stood twice in its batch, to fill it up, would count as its own neighbour."""
+
+    def forward(y, target):
+        del target  # the others of the batch are what an example is compared with
+        return jnp.square(y - y.mean(axis=0, keepdims=True)).sum(axis=1), y
+
+    spread = losses.Loss("spread", forward, LOSS.backward)
+    x, labels = examples[0][:count], examples[1][:count]
+    result = train.evaluate(network(), spread, batch_size=16)(
+        start.params, start.state, (x, labels)
+    )
+    y = np.asarray(network().predict(start.params, start.state, x), np.float64)
+    batches = np.split(y, np.cumsum(sizes)[:-1])
+    expected = sum(((b - b.mean(axis=0, keepdims=True)) ** 2).sum() for b in batches) / count
+    np.testing.assert_allclose(result.loss, expected, rtol=1e-5)
 
 
 def test_no_examples(examples, start):
