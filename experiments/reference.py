@@ -103,8 +103,13 @@ def adam_init(params: Params) -> Any:
     return jnp.asarray(np.zeros((), np.int32)), zeros, jax.tree.map(jnp.array, zeros)
 
 
-def make_step(loss: Callable[..., Any], rate: float = 1e-3) -> Callable[..., Any]:
-    """``step(params, stats, adam, x, labels) -> (params, stats, adam, loss)``, not yet compiled."""
+def make_step(
+    loss: Callable[..., Any], rate: float = 1e-3, weight_decay: float = 0.0
+) -> Callable[..., Any]:
+    """``step(params, stats, adam, x, labels) -> (params, stats, adam, loss)``, not yet compiled.
+
+    Adam, and with a `weight_decay` AdamW.
+    """
 
     def step(params: Params, stats: Stats, adam: Any, x: jax.Array, labels: jax.Array) -> Any:
         (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(params, stats, x, labels)
@@ -114,12 +119,12 @@ def make_step(loss: Callable[..., Any], rate: float = 1e-3) -> Callable[..., Any
         square = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, square, grads)
         t = count.astype(jnp.float32)
         m_scale, v_scale = 1 / (1 - 0.9**t), 1 / (1 - 0.999**t)
-        params = jax.tree.map(
-            lambda p, m, v: p - rate * (m * m_scale) / (jnp.sqrt(v * v_scale) + 1e-8),
-            params,
-            mean,
-            square,
-        )
+
+        def moved(p: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+            direction = (m * m_scale) / (jnp.sqrt(v * v_scale) + 1e-8)
+            return p - rate * (direction + weight_decay * p if weight_decay else direction)
+
+        params = jax.tree.map(moved, params, mean, square)
         return params, stats, (count, mean, square), value
 
     return step

@@ -6,7 +6,8 @@ W1: MLP 784-512-512-10, batch 128. W2: convnet conv32-conv32-pool-conv64-conv64-
 BatchNorm and ReLU, 28x28x1, batch 128. W3: GPT of 4 layers, d 128, 4 heads, context 128, vocabulary
 65, batch 32, its blocks in a chain and, as "W3 looped", in a loop. W4: MLP 64-32-10 on scikit-learn's
 digits, batch 32, a whole epoch with shuffling and feeding. Raw JAX is `jax.value_and_grad` and the same
-Adam in one jit, called step by step as its users do; "donated" is the same with `donate_argnums`.
+Adam, or for W3 AdamW, in one jit, called step by step as its users do; "donated" is the same with
+`donate_argnums`.
 Ratios are fnn / raw JAX, the median and quartiles over rounds; memory is temp + arguments + outputs -
 aliased.
 """
@@ -25,6 +26,8 @@ from fnn import losses, models, optimizers, train
 from fnn.layer import Layer
 
 LOSS = losses.softmax_cross_entropy()
+RATE = 1e-3
+DECAY = 0.01  # of the GPT's weights
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def w2(seconds: float) -> None:
 
 
 def w3(seconds: float) -> None:
-    """The GPT, step by step and eight steps a call; its optimizer is Adam on both sides."""
+    """The GPT, step by step and eight steps a call; its optimizer is AdamW on both sides."""
     rng, (vocabulary, context, layers, width, batch) = (
         np.random.default_rng(0),
         (65, 128, 4, 128, 32),
@@ -78,8 +81,8 @@ def w3(seconds: float) -> None:
             vocabulary, context=context, layers=layers, features=width, heads=4, looped=looped
         )
         loss, first = reference_gpt.gpt_loss, (x[:batch], targets[:batch])
-        compare_steps(name, net, loss, params, [], *first, seconds)
-        compare_epochs(name, net, loss, params, [], (x, targets), batch, max(seconds, 40))
+        compare_steps(name, net, loss, params, [], *first, seconds, DECAY)
+        compare_epochs(name, net, loss, params, [], (x, targets), batch, max(seconds, 40), DECAY)
 
 
 def w4(seconds: float) -> None:
@@ -100,9 +103,19 @@ def fake_images(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[jax.A
     return x, jnp.asarray(rng.integers(0, 10, shape[0]), jnp.int32)
 
 
-def raw_step(loss: Callable[..., Any], params: Any, stats: Any, donate: bool) -> Callable[..., Any]:
+def chosen(weight_decay: float) -> optimizers.Optimizer:
+    """AdamW if weights decay, or else Adam."""
+    if weight_decay:
+        return optimizers.adamw(RATE, weight_decay=weight_decay)
+    return optimizers.adam(RATE)
+
+
+def raw_step(
+    loss: Callable[..., Any], params: Any, stats: Any, weight_decay: float, *, donate: bool
+) -> Callable[..., Any]:
     """Raw JAX's step on a batch, with its own copy of the state."""
-    step = jax.jit(reference.make_step(loss), donate_argnums=(0, 1, 2) if donate else ())
+    function = reference.make_step(loss, RATE, weight_decay)
+    step = jax.jit(function, donate_argnums=(0, 1, 2) if donate else ())
     state = jax.tree.map(jnp.copy, (params, stats, reference.adam_init(params)))
 
     def run(x: jax.Array, labels: jax.Array) -> jax.Array:
@@ -123,13 +136,14 @@ def compare_steps(
     x: jax.Array,
     labels: jax.Array,
     seconds: float,
+    weight_decay: float = 0.0,
 ) -> None:
     """One step a call, blocked: time and memory."""
-    optimizer = optimizers.adam(1e-3)
+    optimizer = chosen(weight_decay)
     step = train.step(net, LOSS, optimizer)
     start = train.init(net, optimizer, jax.random.key(0), x)
     ours = step.lower(start, (x, labels)).compile()  # type: ignore[attr-defined]  # it is a jit
-    raw = jax.jit(reference.make_step(loss)).lower(
+    raw = jax.jit(reference.make_step(loss, RATE, weight_decay)).lower(
         params, stats, reference.adam_init(params), x, labels
     )
     train_state = train.copy(start)
@@ -139,7 +153,9 @@ def compare_steps(
         train_state, info = ours(train_state, (x, labels))
         return info
 
-    plain, donated = (raw_step(loss, params, stats, donate) for donate in (False, True))
+    plain, donated = (
+        raw_step(loss, params, stats, weight_decay, donate=donate) for donate in (False, True)
+    )
     taken = in_turn(
         {"raw": lambda: plain(x, labels), "donated": lambda: donated(x, labels), "fnn": ours_once},
         seconds=seconds,
@@ -164,9 +180,10 @@ def compare_epochs(
     examples: tuple[jax.Array, jax.Array],
     batch: int,
     seconds: float,
+    weight_decay: float = 0.0,
 ) -> None:
     """A shuffled epoch: one compiled call against a loop over steps fed from NumPy."""
-    optimizer = optimizers.adam(1e-3)
+    optimizer = chosen(weight_decay)
     epoch = train.epoch(net, LOSS, optimizer, batch_size=batch)
     train_state = train.init(net, optimizer, jax.random.key(0), examples[0][:batch])
     host_x, host_labels = np.asarray(examples[0]), np.asarray(examples[1])
@@ -187,7 +204,9 @@ def compare_epochs(
 
         return run
 
-    plain, donated = (raw_step(loss, params, stats, donate) for donate in (False, True))
+    plain, donated = (
+        raw_step(loss, params, stats, weight_decay, donate=donate) for donate in (False, True)
+    )
     taken = in_turn(
         {"raw": loop(plain), "donated": loop(donated), "fnn": ours_once}, seconds=seconds
     )
