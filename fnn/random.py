@@ -7,6 +7,7 @@ bits as `jax.random`, and the same transforms, so the same numbers to the last p
 another key implementation and float64 go to `jax.random` itself: only speed differs, not the draw.
 """
 
+import math
 import zlib
 from typing import Any
 
@@ -70,6 +71,24 @@ def uniform(
     if drawn is None:
         return jax.random.uniform(key, shape, dtype, low, high)
     return jnp.asarray(drawn, dtype)
+
+
+def truncated_normal(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    dtype: Any = jnp.float32,
+    low: float = -2.0,
+    high: float = 2.0,
+) -> jax.Array:
+    """Draws of N(0, 1) between `low` and `high`: ``jax.random.truncated_normal(key, low, high, …)``."""
+    ends = (math.erf(end / math.sqrt(2)) for end in (low, high))
+    unit = _host_uniform(key, shape, dtype, *ends)
+    if unit is None:
+        return jax.random.truncated_normal(key, low, high, shape, dtype)
+    drawn = np.float32(np.sqrt(2)) * _erfinv(unit.reshape(-1))
+    low32, high32 = np.float32(low), np.float32(high)
+    inside = (np.nextafter(low32, high32), np.nextafter(high32, low32))
+    return jnp.asarray(np.clip(drawn, *inside).reshape(shape), dtype)
 
 
 def _concrete_words(key: jax.Array) -> Words | None:

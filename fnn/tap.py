@@ -79,28 +79,38 @@ def passages(
         return cache, told
 
     cache, told = jax.jit(run)(params, state, x, target, key, weights)
-    return dict(_walk(net, "", cache, told))
+    return {
+        path: Passage(leaf, *kept.seen, seen.dy, seen.dparams, seen.dx)
+        for path, leaf, kept, seen in watched_leaves(net, cache, told)
+    }
 
 
-def _walk(layer: Layer, path: str, cache: PyTree, told: PyTree) -> Iterator[tuple[str, Passage]]:
-    """(path, passage) of every leaf below `layer`, in the order in which they were called."""
+def watched_leaves(
+    layer: Layer, cache: PyTree, told: PyTree = None, path: str = ""
+) -> Iterator[tuple[str, Layer, Kept, Any]]:
+    """(path, leaf, what it kept, what it was told) of every leaf below `layer`, in the order of calls.
+
+    `cache` and `told` are those of the network with watched leaves, as `tapped` makes it; with None for
+    `told`, where no backward pass was made, None is what each was told.
+    """
     if not layer.parts:
-        params, state, key, x, y = cache.seen
-        yield path, Passage(layer, params, state, key, x, y, told.dy, told.dparams, told.dx)
+        yield path, layer, cache, told
         return
     while isinstance(cache, Around):
         cache = cache.cache
     if not isinstance(cache, Looped):
         children = _by_name(cache, layer.parts)
         for name, part in layer.parts.items():
-            yield from _walk(part, _joined(path, name), children[name], told[name])
+            below = None if told is None else told[name]
+            yield from watched_leaves(part, children[name], below, _joined(path, name))
         return
     rounds = range(cache.rounds.value)
     for i in reversed(rounds) if cache.backwards.value else rounds:
         children = restored(_round(cache.children, i), known=cache.fixed)
         gradients = _round(told, i)
         for name, part in layer.parts.items():
-            yield from _walk(part, _joined(path, f"{name}[{i}]"), children[name], gradients[name])
+            below = None if told is None else gradients[name]
+            yield from watched_leaves(part, children[name], below, _joined(path, f"{name}[{i}]"))
 
 
 def _by_name(cache: PyTree, parts: Mapping[str, Layer]) -> Mapping[str, PyTree]:

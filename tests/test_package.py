@@ -10,7 +10,7 @@ import fnn
 ROOT = Path(fnn.__file__).parent
 CORE = (
     "layer", "random", "tree", "dtypes", "initializers", "compose", "layers", "losses", "gradient",
-    "tap", "optimizers", "check",
+    "tap", "lsuv", "optimizers", "check",
 )  # fmt: skip
 OTHERS = ("rich", "tyro", "matplotlib", "safetensors", "sklearn", "mlxtend", "optax", "pandas")
 
@@ -28,7 +28,7 @@ def imported(path: Path) -> set[str]:
 
 
 def files(*rooms: str) -> list[Path]:
-    return [p for room in rooms for p in [*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/*.py")]]
+    return [p for room in rooms for p in [*ROOT.glob(f"{room}.py"), *ROOT.glob(f"{room}/**/*.py")]]
 
 
 def test_importing_fnn_and_training_needs_jax_and_numpy_alone():

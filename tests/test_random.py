@@ -107,3 +107,15 @@ def test_nothing_is_compiled(key):
             logger.removeHandler(handler)
     assert not compiled_here
     assert compiled_there  # or this test could not fail
+
+
+@pytest.mark.parametrize("ends", [(-2.0, 2.0), (0.5, 3.0)])
+def test_truncated_normal_is_jax_randoms(key, ends):
+    drawn = random.truncated_normal(key, (40, 30), jnp.float32, *ends)
+    expected = jax.random.truncated_normal(key, *ends, (40, 30))
+    np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-6)
+    assert ends[0] < drawn.min() < drawn.max() < ends[1]
+    traced = jax.jit(lambda k: random.truncated_normal(k, (4,), jnp.float32, *ends))(key)
+    np.testing.assert_allclose(
+        traced, random.truncated_normal(key, (4,), jnp.float32, *ends), rtol=1e-5
+    )

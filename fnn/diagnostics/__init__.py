@@ -7,3 +7,5 @@ from fnn.diagnostics.flops import flops_by_call as flops_by_call
 from fnn.diagnostics.summary import Summary as Summary
 from fnn.diagnostics.summary import SummaryRow as SummaryRow
 from fnn.diagnostics.summary import summary as summary
+from fnn.diagnostics.symmetry import SymmetryReport as SymmetryReport
+from fnn.diagnostics.symmetry import symmetry as symmetry

@@ -3,19 +3,22 @@
     figure = plots.confusion(counts, classes)
     plots.save(figure, "runs/mnist/confusion.png")
 
-All functions take NumPy arrays and return a `matplotlib.figure.Figure` with an Agg canvas of its own, so
-they work without a display and in any thread.
+All functions take NumPy arrays (`schedules` takes functions of a count) and return a
+`matplotlib.figure.Figure` with an Agg canvas of its own, so they work without a display and in any
+thread.
 """
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fnn.extras import require
+from fnn.optimizers.hyperparameters import Schedule
+from fnn.optimizers.schedule_table import schedule_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -217,6 +220,38 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(f"{int(np.trace(counts)):,} of {int(counts.sum()):,} right", loc="left")
+    return figure
+
+
+def schedules(schedules: Mapping[str, Schedule | float], steps: int) -> "Figure":
+    """Each schedule over its first `steps` counts and the one after: a panel each, on one axis of counts.
+
+    The first and the last step's value and the largest are marked, with their numbers above; see
+    `fnn.optimizers.schedule_table` for what a count is.
+
+    Raises:
+      ValueError: there is no schedule, no step, or a schedule does not give one number for one count.
+    """
+    if not schedules or steps < 1:
+        raise ValueError(f"expected a schedule and a step at least, got {len(schedules)}, {steps}")
+    counts = np.unique(np.linspace(0, steps, 2001).round().astype(np.int64))
+    figure = _figure(8.0, 0.5 + 2.1 * len(schedules))
+    panels = figure.subplots(len(schedules), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (name, schedule) in zip(panels, schedules.items(), strict=True):
+        values = schedule_values(name, schedule, counts)
+        axes.plot(counts, values, color=_BLUE, linewidth=1.6)
+        last = int(np.searchsorted(counts, steps - 1))
+        marked = sorted({0, int(values[: last + 1].argmax()), last})
+        axes.plot(
+            counts[marked], values[marked], color=_ORANGE, linewidth=0, marker="o", markersize=5
+        )
+        said = ",  ".join(f"{values[i]:.4g} at {counts[i]}" for i in marked)
+        axes.set_title(name, loc="left")
+        axes.set_title(said, loc="right", fontsize=9, color="#6b7280")
+        axes.margins(x=0.01)
+        axes.grid(color="#e4e6ea", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("steps already made")
     return figure
 
 

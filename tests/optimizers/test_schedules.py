@@ -62,9 +62,9 @@ def test_every_hyperparameter_is_asked_for_at_the_steps_made(given):
 
 @pytest.mark.parametrize("value", [np.inf, np.nan, -0.1])
 def test_values_that_no_step_is_made_with(value):
-    with pytest.raises(ValueError, match="peak and final finite and at least 0"):
+    with pytest.raises(ValueError, match="peak finite and at least 0"):
         cosine_with_warmup(value, 10)
-    with pytest.raises(ValueError, match="peak and final finite and at least 0"):
+    with pytest.raises(ValueError, match="final finite and at least 0"):
         cosine_with_warmup(0.1, 10, final=value)
 
 
@@ -77,3 +77,119 @@ def test_a_state_made_with_a_number_where_a_schedule_is_given():
     ):
         with pytest.raises(ValueError, match=expected):
             optimizer.update(params, state, params)
+
+
+class TestLargeCounts:
+    """Beyond 2²⁴, where float32 has no odd integers any more, counts stay exact."""
+
+    def test_boundaries_are_met_at_their_very_count(self):
+        edge = 2**24 + 1
+        counts = jnp.asarray([edge - 1, edge, edge + 1])
+        pieces = optimizers.piecewise_constant([0.1, 0.2], [edge])
+        joined = optimizers.join([constant(0.1), constant(0.2)], [edge])
+        steps = optimizers.step_decay(0.2, 0.5, edge)
+        np.testing.assert_allclose(pieces(counts), [0.1, 0.2, 0.2])
+        np.testing.assert_allclose(joined(counts), [0.1, 0.2, 0.2])
+        np.testing.assert_allclose(steps(counts), [0.2, 0.1, 0.1])
+
+    @pytest.mark.parametrize("start", [2**25, 2**30 + 1, 2**31 - 40])
+    def test_periods_do_not_blur(self, start):
+        counts = np.arange(start, start + 40)
+        triangles = optimizers.cyclical(0.0, 1.0, 10)(jnp.asarray(counts, jnp.int32))
+        np.testing.assert_allclose(triangles, 1 - np.abs((counts % 20) / 10 - 1), atol=1e-6)
+        restarts = optimizers.cosine_with_restarts(1.0, 7)(jnp.asarray(counts, jnp.int32))
+        np.testing.assert_allclose(restarts, (1 + np.cos(np.pi * (counts % 7) / 7)) / 2, atol=1e-6)
+
+    def test_the_last_steps_of_a_long_run_keep_their_digits(self):
+        """A share that is computed as 1 - count / T would be 0 for the last hundred steps."""
+        total, left = 2**31 - 1, np.asarray([1, 2, 3, 50, 100])
+        counts = jnp.asarray(total - left, jnp.int32)
+        line = optimizers.linear(1.0, total)(counts)
+        np.testing.assert_allclose(line, left / total, rtol=1e-6)
+        cosine = optimizers.cosine(1.0, total)(counts)
+        np.testing.assert_allclose(cosine, np.sin(np.pi / 2 * left / total) ** 2, rtol=1e-6)
+
+    def test_a_factor_close_to_one_keeps_its_digits(self):
+        """float32's 0.999999 is 0.99999899: after a million steps, a power of that is 1 % off."""
+        value = optimizers.exponential(1.0, 0.999999)(jnp.asarray(1_000_000))
+        np.testing.assert_allclose(value, 0.999999**1_000_000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: optimizers.step_decay(0.1, 1.5, 10), "factor above 0 and at most 1, got 1.5"),
+        (lambda: optimizers.exponential(0.1, 1.5), "expected final, the value to stop at"),
+        (lambda: optimizers.exponential(0.1, np.inf), "factor finite"),
+        (lambda: optimizers.one_cycle(0.1, 10, rise=0.01), "a step at least up and one down"),
+        (lambda: optimizers.cyclical(0.2, 0.1, 5), "low at most high"),
+        (lambda: optimizers.cyclical(0.1, 0.2, 2**30), "a cycle .* at most 2³¹ - 1"),
+        (lambda: optimizers.piecewise_constant([0.1, 0.2], []), "one value more than boundaries"),
+        (lambda: optimizers.piecewise_constant([1, 2, 3], [5, 5]), "boundaries that rise"),
+        (lambda: optimizers.piecewise_constant([1, 2], [0]), "a boundary of at least 1"),
+        (lambda: optimizers.piecewise_constant([1, -2], [4]), r"values\[1\] finite and at least 0"),
+        (lambda: optimizers.piecewise_interpolated({3: 0.1}), "two points at least, got 1"),
+        (lambda: optimizers.piecewise_interpolated({3: 0.1, 2: 0.2}), "boundaries that rise"),
+        (lambda: optimizers.join([constant(1)], [3]), "one schedule more than boundaries"),
+        (lambda: optimizers.linear(0.1, 10, final=np.asarray([1.0])), "final to be one number"),
+    ],
+)
+def test_refused_when_built(build, match):
+    with pytest.raises(ValueError, match=match):
+        build()
+
+
+def test_a_number_where_a_schedule_is_expected():
+    with pytest.raises(
+        TypeError, match=r"expected a schedule to be a function.*constant\(number\)"
+    ):
+        optimizers.warmup(0.1, 5)
+    with pytest.raises(TypeError, match=r"schedules\[1\] to be a function of the count, got 0.1"):
+        optimizers.join([constant(0.1), 0.1], [5])
+    with pytest.raises(ValueError, match=r"one number, got shape \(2,\); map over several"):
+        jax.eval_shape(lambda peak: optimizers.cosine(peak, 5)(0), jnp.ones(2))
+
+
+def test_what_grows_from_nothing_stays_nothing():
+    """0 · 2^n is 0 still where 2^n has no float any more."""
+    assert optimizers.exponential(0.0, 2.0, final=1.0)(2**31 - 1) == 0
+
+
+def test_warmup_of_nothing_is_the_schedule():
+    schedule = optimizers.cosine(0.1, 5)
+    assert optimizers.warmup(schedule, 0) is schedule
+
+
+def test_a_rate_and_a_momentum_that_go_opposite_ways():
+    """The one cycle of both, over a run: each step uses the values at its own count."""
+    rate = optimizers.one_cycle(0.2, 8, rise=0.5)
+    decay = optimizers.one_cycle(0.85, 8, start=0.95, final=0.95, rise=0.5)
+    optimizer = optimizers.momentum(rate, decay)
+    params, trace = np.asarray([1.0, -2.0]), np.zeros(2)
+    state, expected = optimizer.init(jnp.asarray(params, jnp.float32)), params
+    for count in range(8):
+        updates, state = optimizer.update(jnp.asarray(params, jnp.float32), state, jnp.zeros(2))
+        s = count / 4 if count < 4 else 2 - count / 4
+        bend = (1 - np.cos(np.pi * s)) / 2
+        low = 0.008 if count < 4 else 0.2 / 250_000
+        trace = (0.95 - 0.1 * bend) * trace + params
+        expected = -(low + (0.2 - low) * bend) * trace
+        np.testing.assert_allclose(updates, expected, rtol=1e-5)
+
+
+class TestCosineWithWarmup:
+    def test_first_peak_and_last_values(self):
+        schedule = cosine_with_warmup(1.0, 100, warmup_steps=9, final=0.1)
+        counts = jnp.asarray([0, 9, 100, 500])
+        np.testing.assert_allclose(schedule(counts), [0.1, 1.0, 0.1, 0.1], rtol=1e-6)
+        np.testing.assert_allclose(schedule(jnp.asarray(9 + 91 / 2)), 0.55, rtol=1e-5)
+        assert schedule(jnp.asarray(99)) > 0.1
+
+    def test_never_rises_after_the_peak(self):
+        values = cosine_with_warmup(1.0, 100, warmup_steps=9)(jnp.arange(9, 101))
+        assert (np.diff(values) <= 0).all()
+
+    @pytest.mark.parametrize("warmup", [-1, 100, 200])
+    def test_refuses_a_warmup_that_does_not_fit(self, warmup):
+        with pytest.raises(ValueError, match="0 <= warmup_steps < total_steps"):
+            cosine_with_warmup(1.0, 100, warmup_steps=warmup)

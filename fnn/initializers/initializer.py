@@ -1,0 +1,56 @@
+"""What an initializer is, the fans of a kernel, and a factor for any of them."""
+
+import math
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+
+class Initializer(Protocol):
+    """Draws one parameter. `groups` is that of a grouped convolution, 1 elsewhere."""
+
+    def __call__(
+        self, key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
+    ) -> jax.Array: ...
+
+
+def fans(shape: tuple[int, ...], groups: int = 1) -> tuple[float, float]:
+    """(fan_in, fan_out) of a kernel: the terms in one output, the outputs that one input reaches.
+
+    Raises:
+      ValueError: the shape has no input and output axis.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"expected a kernel of shape (…, inputs, outputs), got {shape}")
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1] / groups
+
+
+def scaled(initializer: Initializer, factor: float) -> Initializer:
+    """What `initializer` draws, times a factor, such as a `gain`.
+
+    Raises:
+      ValueError: the factor is not finite.
+    """
+    if not math.isfinite(factor):
+        raise ValueError(f"scaled: expected a finite factor, got {factor}")
+
+    def initializer_scaled(
+        key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
+    ) -> jax.Array:
+        drawn = initializer(key, shape, dtype, groups)
+        return jnp.asarray(float(factor), drawn.dtype) * drawn
+
+    return initializer_scaled
+
+
+def needs_key(key: jax.Array | None) -> jax.Array:
+    """The key, if there is one.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if key is None:
+        raise ValueError("expected a key to draw parameters with, got None; pass jax.random.key(0)")
+    return key
