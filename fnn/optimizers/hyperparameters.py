@@ -14,41 +14,94 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array, PyTree
+from fnn.tree import paths
 
 Schedule = Callable[[Array], Array]
 Hyper = dict[str, Array]
 Given = float | Array | Schedule  # what a hyperparameter may be given as
 
 
-def with_hyperparameters(state: PyTree, **values: float) -> PyTree:
-    """The optimizer state with other hyperparameters, such as ``rate=1e-4``; nothing is compiled anew.
+def hyperparameters(state: PyTree) -> dict[str, Array]:
+    """The hyperparameters of an optimizer's state, by their paths, such as ``moments/hyper/b1``.
+
+    Those that a schedule drives are no part of the state.
+    """
+    return {
+        "/".join(filter(None, (path, "hyper", name))): leaf
+        for path, part in _parts(state)
+        for name, leaf in part.hyper.items()
+    }
+
+
+def with_hyperparameters(state: PyTree, **values: float | Array) -> PyTree:
+    """The optimizer state with other hyperparameters; nothing is compiled anew.
+
+    A name, as in ``rate=1e-4``, means it wherever the state has it; a path of `hyperparameters`, as in
+    ``**{"head/*/rate/hyper/rate": 1e-5}``, means that one, and counts before a name.
 
     Raises:
       KeyError: the state has no such hyperparameter, or a schedule drives it.
       ValueError: a value is out of range.
     """
-    check_hyper(**values)
-    present: set[str] = set()
-
-    def has_hyper(part: Any) -> bool:
-        return isinstance(part, tuple) and "hyper" in getattr(part, "_fields", ())
-
-    def replace(part: Any) -> Any:
-        if not has_hyper(part):
-            return part
-        present.update(part.hyper)
-        hyper = {
-            name: jnp.full_like(leaf, values[name]) if name in values else leaf
-            for name, leaf in part.hyper.items()
-        }
-        return part._replace(hyper=hyper)
-
-    # The transforms' states are the leaves: a parameter's moment may have any name.
-    replaced = jax.tree.map(replace, state, is_leaf=has_hyper)
-    missing = sorted(set(values) - present)
+    for name, value in values.items():
+        check_hyper(**{name.rpartition("/")[2]: value})
+    known = hyperparameters(state)
+    names = {path.rpartition("/")[2] for path in known}
+    missing = sorted(values.keys() - known.keys() - names)
     if missing:
-        raise KeyError(f"expected hyperparameters of this state, {sorted(present)}, got {missing}")
-    return replaced
+        raise KeyError(
+            f"expected hyperparameters of this state, {sorted(names)}, or their paths, "
+            f"{sorted(known)}, got {missing}"
+        )
+
+    def changed(path: str, part: Any) -> Any:
+        given = {}
+        for name, leaf in part.hyper.items():
+            own = "/".join(filter(None, (path, "hyper", name)))
+            given[name] = leaf
+            if own in values or name in values:
+                given[name] = jnp.full_like(leaf, values[own if own in values else name])
+        return part._replace(hyper=given)
+
+    return _walk(state, changed)
+
+
+def _has_hyper(part: Any) -> bool:
+    return isinstance(part, tuple) and "hyper" in getattr(part, "_fields", ())
+
+
+def _parts(state: PyTree) -> list[tuple[str, Any]]:
+    """The states of single transforms within an optimizer's, with their paths."""
+    found = []
+
+    def note(path: str, part: Any) -> Any:
+        found.append((path, part))
+        return part
+
+    _walk(state, note)
+    return found
+
+
+def _walk(state: PyTree, change: Callable[[str, Any], Any], above: str = "") -> PyTree:
+    """The state with every transform's state changed, and those of the transforms inside of it.
+
+    Slots are left alone: a parameter's moment may have any name.
+    """
+
+    def visit(path: str, part: Any) -> Any:
+        if not _has_hyper(part):
+            return part
+        here = "/".join(filter(None, (above, path)))
+        inside = {
+            name: _walk(getattr(part, name), change, "/".join(filter(None, (here, name))))
+            for name in part._fields
+            if name not in ("hyper", "slots")
+        }
+        return change(here, part._replace(**inside))
+
+    structure = jax.tree.structure(state, is_leaf=_has_hyper)
+    named = paths(state, _has_hyper)
+    return jax.tree.unflatten(structure, [visit(path, part) for path, part in named])
 
 
 # What a hyperparameter may be: the least value, and the one that it must stay below.
@@ -58,6 +111,31 @@ _RANGES = {
     "decay": (0.0, 1.0),
     "b1": (0.0, 1.0),
     "b2": (0.0, 1.0),
+    "eps_root": (0.0, math.inf),
+    "momentum_decay": (0.0, math.inf),
+    "trust": (0.0, math.inf),
+    "threshold": (0.0, math.inf),
+    "least_scale": (0.0, math.inf),
+    "interpolation": (0.01, 1.0),
+    "weight_power": (0.0, math.inf),
+    "momentum": (0.0, 1.0),
+    "initial": (0.0, math.inf),
+    "shrink": (0.0, 1.0),
+    "grow": (1.0, math.inf),
+    "min_step": (0.0, math.inf),
+    "max_step": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf),
+    "scale": (0.0, math.inf),
+    "limit": (0.0, math.inf),
+    "variance": (0.0, math.inf),
+    "power": (0.0, math.inf),
+    "slow_rate": (0.0, math.inf),
+    "damping": (0.0, math.inf),
+    "radius": (0.0, math.inf),
+    "c1": (0.0, 1.0),
+    "c2": (0.0, 1.0),
+    "l1": (0.0, math.inf),
+    "l2": (0.0, math.inf),
 }
 
 
@@ -77,7 +155,7 @@ def check_hyper(**given: Given) -> None:
             values = np.asarray(value, np.float64)
         if not ((values >= low) & (values < high)).all():
             wanted = (
-                "finite and at least 0"
+                f"finite and at least {low:g}"
                 if high == math.inf
                 else f"at least {low:g} and below {high:g}"
             )

@@ -6,7 +6,7 @@ import jax
 
 from fnn.layer import Array, Layer
 from fnn.losses import Loss
-from fnn.optimizers import Optimizer
+from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import batch_indices, steps_per_epoch
 from fnn.train.once import jit_once
 from fnn.train.state import TrainState
@@ -16,7 +16,7 @@ from fnn.train.step import Batch, Gradient, Info, Metric, step_function
 def epoch(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Minimizer,
     *,
     batch_size: int,
     steps: int | None = None,
@@ -35,7 +35,7 @@ def epoch(
     Args:
       net: the network.
       loss: the loss of an example.
-      optimizer: see `fnn.optimizers`.
+      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
       batch_size: examples a step.
       steps: steps a call, at least one; None for one whole epoch, `len(x) // batch_size`.
       gradient: as for `step`.

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.optimizers import Optimizer
+from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import batch_indices, steps_per_epoch
 from fnn.train.epoch import epoch, example_count, take
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
@@ -34,7 +34,7 @@ class Report(NamedTuple):
 def fit(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Minimizer,
     train_state: TrainState,
     examples: Batch,
     *,
@@ -57,7 +57,7 @@ def fit(
     Args:
       net: the network.
       loss: the loss of an example.
-      optimizer: see `fnn.optimizers`.
+      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
       train_state: from `train.init`, or from an earlier report.
       examples: (x, target) to train on.
       epochs: how many times through the examples, in whole batches, counted from step 0.
@@ -100,7 +100,7 @@ class _Run(NamedTuple):
 
     net: Layer
     loss: Loss
-    optimizer: Optimizer
+    optimizer: Optimizer | Minimizer
     gradient: Gradient
     metrics: dict[str, Metric]
     batch_size: int
@@ -205,7 +205,7 @@ def call_length(total: int, wanted: int) -> int:
     return nearest if distance(nearest) <= 2 else wanted
 
 
-def check_state(optimizer: Optimizer, train_state: TrainState) -> None:
+def check_state(optimizer: Optimizer | Minimizer, train_state: TrainState) -> None:
     """Refuse a train state that was made for another optimizer.
 
     Raises:

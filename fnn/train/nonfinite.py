@@ -1,5 +1,7 @@
 """Where the first number that is not finite came from."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from fnn.gradient import auto_value_and_grad, value_and_grad
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Optimizer, apply_updates
+from fnn.optimizers import Minimizer, Optimizer, apply_updates
 from fnn.tap import passages
 from fnn.train.state import TrainState, step_key
 from fnn.train.step import Batch, Gradient, global_norm, unpacked
@@ -25,7 +27,7 @@ class NonFiniteError(FloatingPointError):
 def explain(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Minimizer,
     gradient: Gradient,
     train_state: TrainState,
     batch: Batch,
@@ -40,20 +42,30 @@ def explain(
     arguments = (params, state, x, target, step_key(train_state), weights)
     if found := first_nonfinite(net, loss, *arguments):
         return found
-    (_, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
+    (value, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
     if gradient != "hand":
-        _, auto = jax.jit(auto_value_and_grad(net, loss))(*arguments)
+        (auto_value, _), auto = jax.jit(auto_value_and_grad(net, loss))(*arguments)
         if place := _nonfinite(auto):
             return (
                 f"First not finite: the gradient that jax.grad derives{place}; the hand-written one is "
                 "finite."
             )
-        grads = auto if gradient == "auto" else grads
+        value, grads = (auto_value, auto) if gradient == "auto" else (value, grads)
     if place := _nonfinite(auxiliary.state):
         return f"First not finite: the network's next state{place}."
     if not jnp.isfinite(global_norm(grads)):
         return "Every layer's output and gradient is finite; their sum of squares overflows."
-    updates, _ = jax.jit(optimizer.update)(grads, memory, params)
+    if isinstance(optimizer, Minimizer):
+        differentiate = (auto_value_and_grad if gradient == "auto" else value_and_grad)(net, loss)
+
+        def objective(params: PyTree) -> tuple[Array, PyTree]:
+            (value, _), grads = differentiate(params, *arguments[1:])
+            return value, grads
+
+        search = jax.jit(partial(optimizer.update, objective))
+        updates, _ = search(value, grads, memory, params)
+    else:
+        updates, _ = jax.jit(optimizer.update)(grads, memory, params)
     for what, tree in (
         ("the optimizer's update of", updates),
         ("after the optimizer's finite update,", apply_updates(params, updates)),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array, Layer, PyTree
-from fnn.optimizers import Optimizer
+from fnn.optimizers import Minimizer, Optimizer
 from fnn.random import child_key
 
 
@@ -16,12 +16,12 @@ class TrainState(NamedTuple):
 
     params: PyTree
     state: PyTree  # the network's: running statistics
-    optimizer: PyTree  # the optimizer's state
+    optimizer: PyTree  # the optimizer's state, or the minimizer's
     key: Array  # one key; the draws of step t come from fold_in(key, t)
     step: Array  # (), int32: the steps made
 
 
-def init(net: Layer, optimizer: Optimizer, key: Array, x: PyTree) -> TrainState:
+def init(net: Layer, optimizer: Optimizer | Minimizer, key: Array, x: PyTree) -> TrainState:
     """The state before the first step, for inputs shaped like the batch `x`.
 
     All of it is memory of its own: the first step, to which it is donated, takes neither the caller's

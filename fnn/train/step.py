@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from fnn.dtypes import accumulation_dtype
 from fnn.gradient import (
+    Auxiliary,
     Differentiated,
     auto_value_and_grad,
     mean_over_examples,
@@ -16,7 +18,7 @@ from fnn.gradient import (
 )
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Optimizer, apply_updates
+from fnn.optimizers import Minimizer, Optimizer, apply_updates
 from fnn.train.once import jit_once
 from fnn.train.state import TrainState, step_key
 
@@ -35,10 +37,22 @@ class Info(NamedTuple):
     finite: Array  # whether all was finite that `step` looks at, and so the step was made
 
 
+class _Look(NamedTuple):
+    """What a step sees before it moves."""
+
+    rest: tuple[PyTree, PyTree, PyTree, Array, Array | None]  # state, x, target, key, weights
+    value: Array
+    auxiliary: Auxiliary
+    grads: PyTree
+    distance: Array | None
+    norm: Array
+    finite: Array  # whether value, norm and distance are
+
+
 def step(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Minimizer,
     *,
     gradient: Gradient = "hand",
     metrics: Mapping[str, Metric] | None = None,
@@ -55,10 +69,15 @@ def step(
     at every parameter would cost the step of an MLP a fifth of its time. `fit` looks at all of them
     after each call.
 
+    A minimizer is given the batch as its objective: the mean loss and its gradient, from the state of
+    the network before the step and with the draws of the step, whatever parameters it asks about. The
+    network's next state is that of the first evaluation. Its convolutions may be slow on a CPU within a
+    search, which is a loop.
+
     Args:
       net: the network.
       loss: the loss of an example; the step descends its mean over the batch.
-      optimizer: see `fnn.optimizers`.
+      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
       gradient: "hand" for the hand-written backward, "auto" for `jax.grad` of the same forward, "both"
         to train with the first and report its distance from the second in `info.distance`.
       metrics: functions of (prediction, target) that give a number an example.
@@ -73,7 +92,7 @@ def step(
 def step_function(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Minimizer,
     *,
     gradient: Gradient = "hand",
     metrics: Mapping[str, Metric] | None = None,
@@ -84,38 +103,43 @@ def step_function(
     by_hand, by_autodiff = value_and_grad(net, loss), auto_value_and_grad(net, loss)
     differentiate: Differentiated = by_autodiff if gradient == "auto" else by_hand
 
-    def advance(train_state: TrainState, batch: Batch) -> tuple[TrainState, Info]:
+    def looked_at(train_state: TrainState, batch: Batch) -> _Look:
         x, target, weights = unpacked(batch)
-        arguments = (
-            train_state.params,
-            train_state.state,
-            x,
-            target,
-            step_key(train_state),
-            weights,
-        )
-        (value, auxiliary), grads = differentiate(*arguments)
+        rest = (train_state.state, x, target, step_key(train_state), weights)
+        (value, auxiliary), grads = differentiate(train_state.params, *rest)
         distance = (
-            gradient_distance(grads, by_autodiff(*arguments)[1]) if gradient == "both" else None
+            gradient_distance(grads, by_autodiff(train_state.params, *rest)[1])
+            if gradient == "both"
+            else None
         )
         norm = global_norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         if distance is not None:
             finite = finite & jnp.isfinite(distance)
-        # Computed again in the branch below: here, XLA keeps what the smallest parameter needs of it.
-        updates, _ = optimizer.update(grads, train_state.optimizer, train_state.params)
-        sample = smallest(apply_updates(train_state.params, updates))
-        finite = finite & all_finite((sample, auxiliary.state))
-        info = Info(
-            value,
+        return _Look(rest, value, auxiliary, grads, distance, norm, finite)
+
+    def info_of(look: _Look, params: PyTree) -> Info:
+        """The rest of what a person wants to know, once the update is there."""
+        finite = look.finite & all_finite((smallest(params), look.auxiliary.state))
+        _, _, target, _, weights = look.rest
+        return Info(
+            look.value,
             {
-                name: mean_over_examples(f(auxiliary.prediction, target), weights)[0]
+                name: mean_over_examples(f(look.auxiliary.prediction, target), weights)[0]
                 for name, f in (metrics or {}).items()
             },
-            norm,
-            distance,
+            look.norm,
+            look.distance,
             finite,
         )
+
+    def advance(
+        optimizer: Optimizer, train_state: TrainState, batch: Batch
+    ) -> tuple[TrainState, Info]:
+        look = looked_at(train_state, batch)
+        # Computed again in the branch below: here, XLA keeps what the smallest parameter needs of it.
+        updates, _ = optimizer.update(look.grads, train_state.optimizer, train_state.params)
+        info = info_of(look, apply_updates(train_state.params, updates))
 
         def make(operands: tuple[TrainState, PyTree, PyTree]) -> TrainState:
             before, grads, state = operands
@@ -126,12 +150,36 @@ def step_function(
             )
 
         # A branch, not a select: a select of every leaf makes the step of an MLP a fifth slower.
+        operands = (train_state, look.grads, look.auxiliary.state)
+        after = jax.lax.cond(info.finite, make, lambda operands: operands[0], operands)
+        return after, info
+
+    def advance_by_search(
+        minimizer: Minimizer, train_state: TrainState, batch: Batch
+    ) -> tuple[TrainState, Info]:
+        look = looked_at(train_state, batch)
+
+        def objective(params: PyTree) -> tuple[Array, PyTree]:
+            (value, _), grads = differentiate(params, *look.rest)
+            return value, grads
+
+        # Once, and not in the branch below: it may evaluate the network many times.
+        updates, memory = minimizer.update(
+            objective, look.value, look.grads, train_state.optimizer, train_state.params
+        )
+        params = apply_updates(train_state.params, updates)
+        info = info_of(look, params)
+        made = train_state._replace(
+            params=params, state=look.auxiliary.state, optimizer=memory, step=train_state.step + 1
+        )
         after = jax.lax.cond(
-            info.finite, make, lambda operands: operands[0], (train_state, grads, auxiliary.state)
+            info.finite, lambda states: states[0], lambda states: states[1], (made, train_state)
         )
         return after, info
 
-    return advance
+    if isinstance(optimizer, Minimizer):
+        return partial(advance_by_search, optimizer)
+    return partial(advance, optimizer)
 
 
 def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:

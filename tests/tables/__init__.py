@@ -15,6 +15,7 @@ from . import (
 from .losses import LOSSES
 from .optimizers import OPTIMIZERS
 from .rows import LayerRow, LossRow, OptimizerRow, floating, public
+from .transforms import INNER, TRANSFORMS, WRAPPERS, TransformRow
 
 FAMILIES = (
     dense,
@@ -34,12 +35,16 @@ if len(LAYERS) != sum(len(family.LAYERS) for family in FAMILIES):
 
 __all__ = [
     "FAMILIES",
+    "INNER",
     "LAYERS",
     "LOSSES",
     "OPTIMIZERS",
+    "TRANSFORMS",
+    "WRAPPERS",
     "LayerRow",
     "LossRow",
     "OptimizerRow",
+    "TransformRow",
     "floating",
     "public",
 ]

@@ -89,9 +89,10 @@ class OptimizerRow:
     """One optimizer, or one dialect of it, as the properties see it."""
 
     build: Callable[..., Optimizer]
-    # A rate that suits a parabola, and how many steps it then takes to its minimum.
+    # A rate that suits a parabola with curvature 2.
     rate: float
-    # The other hyperparameters with their defaults: leaves of the state, which a schedule may drive.
+    # The other hyperparameters that it is built with: leaves of the state, which a schedule may drive.
+    # The first row of a `build` has its defaults.
     hyperparameters: Mapping[str, float] = dataclasses.field(default_factory=dict)
     # What else it is built with, such as a dialect; no leaf of the state.
     arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -100,11 +101,20 @@ class OptimizerRow:
     formula: Callable[..., Iterator[np.ndarray]] | None = None
     # The same optimizer of optax: peer(rate, **hyperparameters).
     peer: Callable[..., Any] | None = None
+    # The relative distance to them after 50 steps in float32; 1e-6 unless the row says why not.
+    f32_tolerance: float = 1e-6
     parabola_steps: int = 400
+    # Its steps do not shrink with the gradient: it comes to rest only under a rate that falls to zero.
+    needs_falling_rate: bool = False
+    # Whether the rate is a leaf of the state; of Rprop it is only where the step sizes begin.
+    rate_is_leaf: bool = True
+    # Properties (the names of the tests, without "test_") that it does not have, each with the reason.
+    without: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def optimizer(self, rate: object = None, **hyperparameters: object) -> Optimizer:
         """Built with the row's rate, or another, and other hyperparameters if wanted."""
-        return self.build(self.rate if rate is None else rate, **self.arguments, **hyperparameters)
+        given = {**self.hyperparameters, **self.arguments, **hyperparameters}
+        return self.build(self.rate if rate is None else rate, **given)
 
     def numbers(self, dtype: Any) -> dict[str, float]:
         """The rate and the other hyperparameters as a state of this dtype holds them."""

@@ -1,0 +1,97 @@
+"""Path rules: which parameters something is for, by shell globs over their paths.
+
+A pattern is matched against the whole path (`fnn.tree.paths`), as in ``hidden/w``, ``*/b``,
+``blocks/*/norm/*``: ``*`` stands for any characters, slashes among them, ``?`` for one, ``[ab]`` for
+one of these. A pattern that matches nothing is most likely mistyped, and refused with the paths that
+there are.
+"""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+import jax
+
+from fnn.dtypes import accumulation_dtype
+from fnn.layer import Array, PyTree
+from fnn.optimizers.leafwise import check_alike, check_real
+from fnn.optimizers.optimizer import Optimizer
+from fnn.tree import paths
+
+# One pattern; or several, of which the first that matches decides, against it where it begins with "!";
+# or a function of (path, parameter).
+Where = str | Sequence[str] | Callable[[str, Array], bool]
+
+
+def masked(transform: Optimizer, where: Where) -> Optimizer:
+    """The transform for the parameters that a path rule selects; other gradients pass as they came.
+
+        masked(clip_by_value(1.0), "embedding/*")
+        masked(decay_weights(0.01), ("!*/b", "!*/scale", "*"))     all but biases and scales
+        masked(centralize(), lambda path, p: p.ndim > 1)
+
+    The state is the transform's own, over the selected parameters alone: the others hold no slots. To
+    leave parameters where they are, see `freeze`.
+
+    Raises (by `init` and `update`):
+      ValueError: a pattern matches no path.
+    """
+
+    def init(params: PyTree) -> PyTree:
+        return transform.init(subtree(params, selected(where, params)))
+
+    def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+        check_alike(grads, params, "gradients")
+        check_real(grads, "gradients")
+        chosen = selected(where, params)
+        inner, state = transform.update(subtree(grads, chosen), state, subtree(params, chosen))
+        updates = iter(jax.tree.leaves(inner))
+        leaves, structure = jax.tree.flatten(grads)
+        merged = [
+            next(updates) if mine else leaf.astype(accumulation_dtype(leaf.dtype))
+            for leaf, mine in zip(leaves, chosen, strict=True)
+        ]
+        return jax.tree.unflatten(structure, merged), state
+
+    return Optimizer(init, update)
+
+
+def selected(where: Where, params: PyTree) -> list[bool]:
+    """Whether the rule selects each leaf, in the order of `jax.tree.leaves`.
+
+    Raises:
+      ValueError: there are parameters, and a pattern matches none of them.
+    """
+    named = paths(params)
+    if callable(where):
+        return [bool(where(path, leaf)) for path, leaf in named]
+    patterns = [where] if isinstance(where, str) else list(where)
+    for pattern in patterns:
+        check_matches(pattern.removeprefix("!"), [path for path, _ in named])
+
+    def decide(path: str) -> bool:
+        for pattern in patterns:
+            if fnmatchcase(path, pattern.removeprefix("!")):
+                return not pattern.startswith("!")
+        return False
+
+    return [decide(path) for path, _ in named]
+
+
+def check_matches(pattern: str, known: Sequence[str]) -> None:
+    """Refuse a pattern that matches none of the paths, unless there are no paths at all.
+
+    Raises:
+      ValueError: naming the pattern and the paths.
+    """
+    if known and not any(fnmatchcase(path, pattern) for path in known):
+        raise ValueError(
+            f"expected a pattern that matches a parameter, got {pattern!r}; the paths are "
+            f"{', '.join(map(repr, known))}"
+        )
+
+
+def subtree(tree: PyTree, chosen: Sequence[bool]) -> PyTree:
+    """The tree with None, which is no leaf, where a leaf is not chosen; the paths stay."""
+    leaves, structure = jax.tree.flatten(tree)
+    kept = [leaf if mine else None for leaf, mine in zip(leaves, chosen, strict=True)]
+    return jax.tree.unflatten(structure, kept)

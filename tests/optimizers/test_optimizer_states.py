@@ -1,0 +1,121 @@
+"""States of every optimizer: compiled once, swept, scheduled, saved, and carried through control flow."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stepping import every_row, every_row_compiled, parabola, run, scan, wavy, without_decay
+
+from fnn import optimizers
+from fnn.optimizers import apply_updates, with_hyperparameters
+from fnn.tree import paths
+
+START = {"w": np.float32([[3.0, -2.0], [0.5, 1.5]]), "b": np.float32([0.0, 1.0])}
+
+
+@every_row_compiled
+def test_one_compilation_serves_every_hyperparameter(row):
+    """And jit changes nothing: the same steps as outside of it."""
+    optimizer, traces = row.optimizer(), []
+
+    @jax.jit
+    def step(params, state):
+        traces.append(1)
+        updates, state = optimizer.update(wavy(params), state, params)
+        return apply_updates(params, updates), state
+
+    params = jax.tree.map(jnp.asarray, START)
+    state = optimizer.init(params)
+    once, state_once = step(params, state)
+    twice, _ = step(once, state_once)
+    for got, expected in zip((once, twice), run(optimizer, params, wavy, 2), strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), got, expected)
+    if row.rate_is_leaf:
+        still, _ = step(params, with_hyperparameters(state, rate=0.0, **without_decay(row)))
+        jax.tree.map(np.testing.assert_array_equal, still, params)
+    for name, value in row.hyperparameters.items():
+        step(params, with_hyperparameters(state, **{name: (1 + value) / 2 if value < 1 else 2}))
+    assert len(traces) == 1
+    names = {path.rpartition("/")[2] for path, _ in paths(state) if "hyper/" in path}
+    assert names == {*(["rate"] if row.rate_is_leaf else []), *row.hyperparameters}
+
+
+@every_row_compiled
+def test_vmap_over_64_rates_equals_64_runs(row):
+    rates = row.rate * jnp.linspace(0.01, 1.0, 64)
+
+    def train(rate):
+        return scan(row.optimizer(rate), START, wavy, 10)[0]
+
+    together = jax.jit(jax.vmap(train))(rates)
+    single = jax.jit(lambda: jax.lax.map(train, rates))()
+    for got, expected in zip(jax.tree.leaves(together), jax.tree.leaves(single), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    assert len(np.unique(together["w"][:, 0, 0])) > 32  # they are not all one
+
+
+@every_row
+def test_schedules_drive_any_hyperparameter(row):
+    """A schedule that is constant gives the trajectory of the number; one that is not does not."""
+    start = jnp.asarray([[3.0, -2.0], [1.0, 0.5]])
+    defaults = {**({"rate": row.rate} if row.rate_is_leaf else {}), **row.hyperparameters}
+    given = {name: optimizers.constant(value) for name, value in defaults.items()}
+    plain = run(row.optimizer(), start, parabola, 10)[-1]
+    np.testing.assert_array_equal(run(row.optimizer(**given), start, parabola, 10)[-1], plain)
+    state = row.optimizer(**given).init(start)
+    name = next(iter(defaults))
+    with pytest.raises(KeyError, match=name):
+        with_hyperparameters(state, **{name: 0.1})
+
+
+@every_row
+def test_a_saved_state_goes_on_bit_for_bit(row):
+    """Leaves by their paths, into a file and back into another process's fresh state."""
+    optimizer = row.optimizer()
+    params, state = START, optimizer.init(START)
+
+    def steps(params, state, count):
+        for _ in range(count):
+            updates, state = optimizer.update(wavy(params), state, params)
+            params = apply_updates(params, updates)
+        return params, state
+
+    params, state = steps(params, state, 3)
+    file = io.BytesIO()
+    np.savez(file, **dict(paths({"params": params, "state": state})))
+    file.seek(0)
+    fresh = {"params": START, "state": row.optimizer().init(START)}
+    with np.load(file) as saved:
+        assert len(saved.files) == len(paths(fresh))
+        leaves = [saved[path] for path, _ in paths(fresh)]
+    loaded = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+    with_break = steps(loaded["params"], loaded["state"], 3)
+    without = steps(params, state, 3)
+    for (path, a), (_, b) in zip(paths(with_break), paths(without), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=path)
+        assert a.dtype == b.dtype, path
+
+
+@every_row_compiled
+def test_the_state_goes_through_cond_and_scan(row):
+    """Both branches of a cond have to agree in structure, shapes, dtypes and weak types."""
+    optimizer = row.optimizer()
+
+    def skip_every_other(carry, count):
+        params, state = carry
+
+        def move(state):
+            updates, state = optimizer.update(wavy(params), state, params)
+            return apply_updates(params, updates), state
+
+        return jax.lax.cond(count % 2 == 0, move, lambda state: (params, state), state), None
+
+    start = (jax.tree.map(jnp.asarray, START), optimizer.init(START))
+    (params, state), _ = jax.jit(lambda: jax.lax.scan(skip_every_other, start, jnp.arange(6)))()
+    expected = run(optimizer, START, wavy, 3)[-1]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, expected
+    )
+    assert jax.tree.structure(state) == jax.tree.structure(start[1])
