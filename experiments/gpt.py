@@ -28,7 +28,8 @@ from fnn import models, train
 from fnn.extras import require
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import softmax_cross_entropy
-from fnn.optimizers import adam, cosine_with_warmup
+from fnn.optimizers import adam
+from fnn.optimizers.schedules import cosine_with_warmup
 
 DONE, MISUSED = 0, 2
 CALLS = 20  # reports a run

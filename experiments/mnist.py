@@ -30,7 +30,8 @@ from fnn import check, train
 from fnn.diagnostics import summary
 from fnn.extras import require
 from fnn.losses import softmax_cross_entropy
-from fnn.optimizers import Optimizer, adam, cosine_with_warmup
+from fnn.optimizers import Optimizer, adam
+from fnn.optimizers.schedules import cosine_with_warmup
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 CHECKED_IMAGES = 32

@@ -30,7 +30,8 @@ from fnn.check.reports.text import table
 from fnn.layer import Layer
 from fnn.losses import Loss
 from fnn.models import linear_classifier
-from fnn.optimizers import adam, cosine_with_warmup
+from fnn.optimizers import adam
+from fnn.optimizers.schedules import cosine_with_warmup
 
 # LeCun, Bottou, Bengio, Haffner (1998): 60,000 examples; the linear one is fitted by least squares.
 PUBLISHED = {"neighbours": "5.0", "linear": "12.0"}

@@ -10,10 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import chain, check, cli, compose, layers, losses, models
+from fnn import (
+    chain,
+    check,
+    cli,
+    compose,
+    initializers,
+    layers,
+    losses,
+    lsuv,
+    models,
+    optimizers,
+)
+from fnn.optimizers import Minimizer, Optimizer
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PIECES = {"compose", "descend", "trace", "velocity", "signs", "signs_of_mean", "as_minimizer"}
 WRONG = PROGRAMS[1].replace("dy / scale**2", "dy / scale")
 
 
@@ -77,13 +90,30 @@ def test_the_training_program_has_about_twenty_lines():
     assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 21
 
 
+def functions(room):
+    return {name: value for name, value in vars(room).items() if inspect.isfunction(value)}
+
+
 def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
     table = README.partition("## What there is")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z_0-9]+)`", table))
     offered = {}
     for room in (compose, layers, losses, models):
-        offered |= {name: value for name, value in vars(room).items() if inspect.isfunction(value)}
-    assert named - offered.keys() == set()
+        offered |= functions(room)
+    moves = functions(optimizers)
+    starts = functions(initializers) | functions(lsuv)
+    every = offered | moves | functions(optimizers.schedules) | starts
+    assert named - every.keys() == set()
     cells = {name for name in offered if name.endswith("_cell")}
     helpers = {"patches", "class_token", "token_at", "mean_token", "linear_decay"}
     assert offered.keys() - named - cells - helpers == set()
+    # Of the pieces that optimizers are composed of, the table names those that people put in themselves.
+    complete = {
+        name
+        for name, value in moves.items()
+        if inspect.signature(value, eval_str=True).return_annotation in (Optimizer, Minimizer)
+        and not name.startswith("scale_by_")
+    }
+    assert complete - named - PIECES == set()
+    assert functions(optimizers.schedules).keys() - named - {"schedule_table"} == set()
+    assert functions(initializers).keys() - named - {"fans"} == set()

@@ -5,13 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.layer import Array
-from fnn.optimizers.decay import decay_weights
 from fnn.optimizers.descent import descend
 from fnn.optimizers.dialects import check_dialect
 from fnn.optimizers.hyperparameters import Given, started
 from fnn.optimizers.leafwise import leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 from fnn.optimizers.rules import Where, masked
+from fnn.optimizers.transforms.decay import decay_weights
 
 
 def scale_by_moments(b1: Given, b2: Given, eps: Given, *, dialect: str = "paper") -> Optimizer:

@@ -19,6 +19,7 @@ from fnn.tree import paths
 Schedule = Callable[[Array], Array]
 Hyper = dict[str, Array]
 Given = float | Array | Schedule  # what a hyperparameter may be given as
+_MOST = 2**31 - 1  # steps that an int32 counts
 
 
 def hyperparameters(state: PyTree) -> dict[str, Array]:
@@ -44,14 +45,14 @@ def with_hyperparameters(state: PyTree, **values: float | Array) -> PyTree:
       ValueError: a value is out of range.
     """
     for name, value in values.items():
-        check_hyper(**{name.rpartition("/")[2]: value})
+        _check_range(name.rpartition("/")[2], value)
     known = hyperparameters(state)
     names = {path.rpartition("/")[2] for path in known}
     missing = sorted(values.keys() - known.keys() - names)
     if missing:
         raise KeyError(
             f"expected hyperparameters of this state, {sorted(names)}, or their paths, "
-            f"{sorted(known)}, got {missing}"
+            f"{sorted(known)}, got {missing}; what a schedule drives is not in the state"
         )
 
     def changed(path: str, part: Any) -> Any:
@@ -143,32 +144,52 @@ def check_hyper(**given: Given) -> None:
     """Refuse what no step could be made with, where the values can be looked at.
 
     Raises:
-      ValueError: a rate or eps that is negative or not finite; a decay, b1 or b2 outside of [0, 1).
+      ValueError: more than one number; a rate or eps that is negative or not finite; a decay, b1 or b2
+        outside of [0, 1).
     """
     for name, value in given.items():
-        if name not in _RANGES or callable(value) or isinstance(value, jax.core.Tracer):
+        if callable(value):
             continue
-        low, high = _RANGES[name]
-        with (
-            jax.ensure_compile_time_eval()
-        ):  # an array may be a constant of a function being traced
-            values = np.asarray(value, np.float64)
-        if not ((values >= low) & (values < high)).all():
-            wanted = (
-                f"finite and at least {low:g}"
-                if high == math.inf
-                else f"at least {low:g} and below {high:g}"
+        if np.shape(value) != ():
+            raise ValueError(
+                f"expected {name} to be one number, got shape {np.shape(value)}; "
+                "map over several with jax.vmap"
             )
-            raise ValueError(f"expected {name} {wanted}, got {value}")
+        _check_range(name, value)
+
+
+def _check_range(name: str, value: Given) -> None:
+    if name not in _RANGES or callable(value) or isinstance(value, jax.core.Tracer):
+        return
+    low, high = _RANGES[name]
+    values = _on_the_host(value, np.float64)
+    if not ((values >= low) & (values < high)).all():
+        wanted = (
+            f"finite and at least {low:g}"
+            if high == math.inf
+            else f"at least {low:g} and below {high:g}"
+        )
+        raise ValueError(f"expected {name} {wanted}, got {value}")
+
+
+def _on_the_host(value: Any, dtype: Any) -> np.ndarray:
+    """A copy of a value that is known by now, perhaps as a constant of a function being traced."""
+    with jax.ensure_compile_time_eval():
+        return np.array(value, dtype)
 
 
 def initial_hyper(**given: Given) -> Hyper:
-    """The hyperparameters given as numbers, as leaves for a state."""
-    return {
-        name: jnp.asarray(value, dtype=float)
-        for name, value in given.items()
-        if not callable(value)
-    }
+    """The hyperparameters given as numbers, as leaves for a state.
+
+    Each is memory of its own, so that a state may be donated whatever arrays it was made with.
+    """
+
+    def leaf(value: Any) -> Array:
+        if isinstance(value, jax.core.Tracer):
+            return jnp.asarray(value, dtype=float)
+        return jnp.asarray(_on_the_host(value, jnp.result_type(float)))
+
+    return {name: leaf(value) for name, value in given.items() if not callable(value)}
 
 
 def current_hyper(hyper: Mapping[str, Array], steps: Any, **given: Given) -> Hyper:
@@ -201,8 +222,8 @@ def first_step_if_scheduled(*given: Given) -> Array | None:
 
 
 def next_step(steps: Array | None) -> Array | None:
-    """The count after one more step."""
-    return None if steps is None else steps + 1
+    """The count after one more step; it stays at the last that an int32 has."""
+    return None if steps is None else jnp.minimum(steps, _MOST - 1) + 1
 
 
 def started(b: Array, t: Array) -> Array:

@@ -50,8 +50,8 @@ def zeros(p: Array) -> Array:
 def full(p: Array, value: float | Array) -> Array:
     """A slot that holds `value` everywhere, at least float32."""
     dtype = accumulation_dtype(p.dtype)
-    if isinstance(value, jax.core.Tracer):
-        return jnp.full(p.shape, value, dtype)
+    if isinstance(value, jax.core.Tracer) or isinstance(p, jax.core.Tracer):
+        return jnp.full(p.shape, value, dtype)  # of a NumPy array, the program would hold all numbers
     return jnp.asarray(np.full(p.shape, value, dtype))  # jnp.full would compile a program a shape
 
 
@@ -95,6 +95,8 @@ def leafwise(
             now = {**now, **prepare(SimpleNamespace(**now), t)}
         leaves, structure = jax.tree.flatten(params)
         gradients = jax.tree.leaves(grads)
+        for name in makers:
+            check_alike(state.slots[name], params, f"a state ({name})")
         memory = [jax.tree.leaves(state.slots[name]) for name in makers]
         scalars = {dtype: SimpleNamespace(**_cast(now, dtype)) for dtype in _dtypes(leaves)}
         results = []
@@ -120,7 +122,8 @@ def check_alike(tree: PyTree, params: PyTree, what: str) -> None:
     Raises:
       ValueError: it has other paths or shapes; the first one is named.
     """
-    if jax.tree.structure(tree) == jax.tree.structure(params) and all(
+    structure: Any = jax.tree.structure(tree)
+    if structure == jax.tree.structure(params) and all(
         one.shape == other.shape
         for one, other in zip(jax.tree.leaves(tree), jax.tree.leaves(params), strict=True)
     ):

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from fnn.layer import Array, PyTree
 from fnn.optimizers.adam import adamw
-from fnn.optimizers.decay import decay_weights
 from fnn.optimizers.descent import descend
 from fnn.optimizers.dialects import check_dialect
-from fnn.optimizers.groups import Parameter, Resolved
 from fnn.optimizers.hyperparameters import Given, started
 from fnn.optimizers.leafwise import check_alike, leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 from fnn.optimizers.rules import Where, selected, subtree
+from fnn.optimizers.transforms.decay import decay_weights
+from fnn.optimizers.transforms.groups import Parameter, Resolved
 from fnn.tree import paths
 
 # The polynomial a · s + b · s³ + c · s⁵ of each singular value s, by Jordan et al. (2024): steep at 0,

@@ -13,7 +13,6 @@ import numpy as np
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
-from fnn.optimizers.decay import decay_weights
 from fnn.optimizers.hyperparameters import (
     Given,
     Hyper,
@@ -25,6 +24,7 @@ from fnn.optimizers.hyperparameters import (
 )
 from fnn.optimizers.leafwise import State, check_alike, leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
+from fnn.optimizers.transforms.decay import decay_weights
 
 
 class ScheduleFreeState(NamedTuple):

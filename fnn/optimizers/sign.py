@@ -5,13 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.layer import Array
-from fnn.optimizers.decay import decay_weights
 from fnn.optimizers.descent import descend
 from fnn.optimizers.dialects import check_dialect
 from fnn.optimizers.hyperparameters import Given, check_hyper
 from fnn.optimizers.leafwise import full, leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 from fnn.optimizers.rules import Where
+from fnn.optimizers.transforms.decay import decay_weights
 
 
 def signs() -> Optimizer:

@@ -118,7 +118,7 @@ def test_the_search_has_hyperparameters_that_are_leaves(name):
 
 @pytest.mark.parametrize("name", SEARCHING)
 def test_a_schedule_may_drive_the_first_step_length(name):
-    given = {"rate": optimizers.constant(0.5)}
+    given = {"rate": optimizers.schedules.constant(0.5)}
     scheduled, plain = getattr(optimizers, name)(**given), getattr(optimizers, name)(rate=0.5)
     start = jnp.asarray([3.0, -2.0])
     ends = [minimize(m, bowl, start, steps=3) for m in (scheduled, plain)]

@@ -58,16 +58,66 @@ def test_vmap_over_64_rates_equals_64_runs(row):
 
 @every_row
 def test_schedules_drive_any_hyperparameter(row):
-    """A schedule that is constant gives the trajectory of the number; one that is not does not."""
+    """A constant schedule gives the trajectory of the number; one that changes, that of a change."""
     start = jnp.asarray([[3.0, -2.0], [1.0, 0.5]])
     defaults = {**({"rate": row.rate} if row.rate_is_leaf else {}), **row.hyperparameters}
-    given = {name: optimizers.constant(value) for name, value in defaults.items()}
+    given = {name: optimizers.schedules.constant(value) for name, value in defaults.items()}
     plain = run(row.optimizer(), start, parabola, 10)[-1]
     np.testing.assert_array_equal(run(row.optimizer(**given), start, parabola, 10)[-1], plain)
     state = row.optimizer(**given).init(start)
     name = next(iter(defaults))
-    with pytest.raises(KeyError, match=name):
+    with pytest.raises(KeyError, match=f"{name}.*what a schedule drives is not in the state"):
         with_hyperparameters(state, **{name: 0.1})
+    later = {name: (1 + value) / 2 if value < 1 else 2.0 for name, value in defaults.items()}
+    changing = {
+        name: lambda count, name=name: jnp.where(count < 2, defaults[name], later[name])
+        for name in defaults
+    }
+    params, state = start, row.optimizer().init(start)
+    for count in range(4):
+        if count == 2:
+            state = with_hyperparameters(state, **later)
+        updates, state = row.optimizer().update(wavy(params), state, params)
+        params = apply_updates(params, updates)
+    ended = run(row.optimizer(**changing), start, wavy, 4)[-1]
+    np.testing.assert_allclose(ended, params, rtol=1e-6)
+    assert not np.allclose(ended, run(row.optimizer(), start, wavy, 4)[-1], rtol=1e-3)
+
+
+@every_row
+def test_the_state_is_memory_of_its_own(row):
+    """It may be donated, again and again, whatever arrays the optimizer and the parameters are."""
+    params = {"w": jnp.asarray([[3.0, -2.0]])}
+    given = {name: jnp.asarray(value, float) for name, value in row.hyperparameters.items()}
+    optimizer = row.optimizer(jnp.asarray(row.rate, float), **given)
+    state = optimizer.init(params)
+    held = [*given.values(), *jax.tree.leaves((params, state))]
+    addresses = [leaf.unsafe_buffer_pointer() for leaf in held]
+    assert len(set(addresses)) == len(addresses)
+
+
+@every_row
+def test_a_compiled_init_holds_no_arrays(row):
+    """A program that holds a model's zeros takes as much memory as the model, and long to compile."""
+    shapes = {"w": jax.ShapeDtypeStruct((300, 200), jnp.float32)}
+    held = jax.make_jaxpr(row.optimizer().init)(shapes).consts
+    assert all(np.size(constant) <= 1 for constant in held)
+
+
+@every_row
+def test_after_the_last_count_of_an_int32_steps_go_on(row):
+    """The count stays there; one that wraps to a negative number would turn the update around."""
+    last = np.int32(2**31 - 1)
+    params = {"w": jnp.asarray([[3.0, -2.0], [0.5, 1.5]])}
+    optimizer = row.optimizer()
+    state = jax.tree.map(
+        lambda leaf: jnp.asarray(last) if leaf.dtype == jnp.int32 else leaf, optimizer.init(params)
+    )
+    for _ in range(2):
+        updates, state = optimizer.update(params, state, params)
+        assert np.isfinite(updates["w"]).all()
+    for path, leaf in paths(state):
+        assert leaf.dtype != jnp.int32 or leaf == last, path
 
 
 @every_row

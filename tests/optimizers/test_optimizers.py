@@ -201,6 +201,33 @@ def test_a_decay_that_does_not_decay(decay, dialect):
         optimizers.rmsprop(0.1, momentum=decay)
 
 
+@pytest.mark.parametrize("shape", [(1,), (2,), (3, 1)], ids=str)
+def test_several_numbers_for_one(shape):
+    """They would be broadcast against the parameters, which took their shape."""
+    with pytest.raises(ValueError, match="rate to be one number, got shape .* jax.vmap"):
+        optimizers.sgd(np.full(shape, 0.1))
+    with pytest.raises(ValueError, match="eps to be one number, got shape .* jax.vmap"):
+        jax.eval_shape(lambda eps: optimizers.adam(eps=eps).init(jnp.ones(2)), jnp.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (
+            {"w": jnp.ones(1)},
+            r"state \(trace\) of the parameters' shapes, \(3,\) at 'w', got \(1,\)",
+        ),
+        ({"w": jnp.ones(3), "b": jnp.ones(3)}, "got one more leaf 'b'"),
+        ({"v": jnp.ones(3)}, "got no leaf 'w'"),
+    ],
+    ids=["shape", "one more", "another name"],
+)
+def test_the_state_of_other_parameters(other, expected):
+    optimizer, params = optimizers.momentum(0.1), {"w": jnp.ones(3)}
+    with pytest.raises(ValueError, match=expected):
+        optimizer.update(params, optimizer.init(other), params)
+
+
 @every_row
 def test_another_optimizers_state(row):
     params = {"w": jnp.ones((2, 2))}

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from fnn.optimizers import apply_updates, reduce_on_plateau, sgd, with_hyperparameters
+from fnn.optimizers import apply_updates, sgd, with_hyperparameters
+from fnn.optimizers.schedules import reduce_on_plateau
 
 
 def scales(values, **options):

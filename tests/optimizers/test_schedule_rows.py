@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from tables.schedules import SCHEDULES, ScheduleRow
 
-from fnn import optimizers
 from fnn.optimizers import schedules
 
 FAR = np.asarray([2**24, 2**24 + 1, 2**30, 2**31 - 2, 2**31 - 1])
 PEERS = {name: row for name, row in SCHEDULES.items() if row.peer is not None}
-NAMES = [name for name, function in vars(schedules).items() if inspect.isfunction(function)]
+OTHERS = {"schedule_table", "reduce_on_plateau"}  # a picture of schedules, and one of another kind
+NAMES = [
+    name
+    for name, function in vars(schedules).items()
+    if inspect.isfunction(function) and name not in OTHERS
+]
 
 
 @pytest.fixture(params=SCHEDULES.values(), ids=SCHEDULES)
@@ -23,7 +27,6 @@ def row(request: pytest.FixtureRequest) -> ScheduleRow:
 
 def test_every_public_schedule_is_in_the_table():
     assert {row.build.__name__ for row in SCHEDULES.values()} == set(NAMES)
-    assert all(getattr(optimizers, name) is getattr(schedules, name) for name in NAMES)
 
 
 def test_values_are_the_closed_forms(row):

@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import optimizers
 from fnn.diagnostics import plots
-from fnn.optimizers import schedule_table
+from fnn.optimizers import schedules
+from fnn.optimizers.schedules import schedule_table
 
 
 def test_first_last_and_largest_values():
-    rate = optimizers.cosine_with_warmup(0.5, 100, warmup_steps=4)
+    rate = schedules.cosine_with_warmup(0.5, 100, warmup_steps=4)
     text = schedule_table({"rate": rate, "weight_decay": 0.01}, 100)
     said, head, row, number = text.splitlines()
     assert "0 is the first update, 99 the last of 100; 100 would be one more" in said
@@ -22,14 +22,14 @@ def test_first_last_and_largest_values():
 
 
 def test_a_run_shorter_than_the_columns_has_each_count_once():
-    lines = schedule_table({"r": optimizers.linear(1.0, 4)}, 4).splitlines()
+    lines = schedule_table({"r": schedules.linear(1.0, 4)}, 4).splitlines()
     assert lines[1].split() == ["count", "0", "1", "2", "3", "4", "largest"]
     assert lines[2].split() == ["r", "1", "0.75", "0.5", "0.25", "0", "1", "at", "0"]
     assert schedule_table({"r": 0.1}, 1).splitlines()[1].split() == ["count", "0", "1", "largest"]
 
 
 def test_a_long_run_is_not_searched_for_its_largest_value():
-    lines = schedule_table({"r": optimizers.cosine(1.0, 2**31 - 1)}, 2**31 - 2, ends=1).splitlines()
+    lines = schedule_table({"r": schedules.cosine(1.0, 2**31 - 1)}, 2**31 - 2, ends=1).splitlines()
     assert lines[1].split() == ["count", "0", "…", "2147483645", "2147483646"]
 
 
@@ -43,7 +43,7 @@ def test_refuses_no_schedule_no_step_and_several_numbers():
 
 
 def test_the_picture_has_each_schedule_and_its_marked_values():
-    rate = optimizers.one_cycle(0.5, 50)
+    rate = schedules.one_cycle(0.5, 50)
     figure = plots.schedules({"rate": rate, "decay": 0.9}, 50)
     upper, lower = figure.axes
     line, marks = upper.lines

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from fnn import optimizers
-from fnn.optimizers import apply_updates, constant, cosine_with_warmup
+from fnn.optimizers import apply_updates, schedules
+from fnn.optimizers.schedules import constant, cosine_with_warmup
 
 
 def gradient(params):
@@ -85,9 +86,9 @@ class TestLargeCounts:
     def test_boundaries_are_met_at_their_very_count(self):
         edge = 2**24 + 1
         counts = jnp.asarray([edge - 1, edge, edge + 1])
-        pieces = optimizers.piecewise_constant([0.1, 0.2], [edge])
-        joined = optimizers.join([constant(0.1), constant(0.2)], [edge])
-        steps = optimizers.step_decay(0.2, 0.5, edge)
+        pieces = schedules.piecewise_constant([0.1, 0.2], [edge])
+        joined = schedules.join([constant(0.1), constant(0.2)], [edge])
+        steps = schedules.step_decay(0.2, 0.5, edge)
         np.testing.assert_allclose(pieces(counts), [0.1, 0.2, 0.2])
         np.testing.assert_allclose(joined(counts), [0.1, 0.2, 0.2])
         np.testing.assert_allclose(steps(counts), [0.2, 0.1, 0.1])
@@ -95,43 +96,76 @@ class TestLargeCounts:
     @pytest.mark.parametrize("start", [2**25, 2**30 + 1, 2**31 - 40])
     def test_periods_do_not_blur(self, start):
         counts = np.arange(start, start + 40)
-        triangles = optimizers.cyclical(0.0, 1.0, 10)(jnp.asarray(counts, jnp.int32))
+        triangles = schedules.cyclical(0.0, 1.0, 10)(jnp.asarray(counts, jnp.int32))
         np.testing.assert_allclose(triangles, 1 - np.abs((counts % 20) / 10 - 1), atol=1e-6)
-        restarts = optimizers.cosine_with_restarts(1.0, 7)(jnp.asarray(counts, jnp.int32))
+        restarts = schedules.cosine_with_restarts(1.0, 7)(jnp.asarray(counts, jnp.int32))
         np.testing.assert_allclose(restarts, (1 + np.cos(np.pi * (counts % 7) / 7)) / 2, atol=1e-6)
 
     def test_the_last_steps_of_a_long_run_keep_their_digits(self):
         """A share that is computed as 1 - count / T would be 0 for the last hundred steps."""
         total, left = 2**31 - 1, np.asarray([1, 2, 3, 50, 100])
         counts = jnp.asarray(total - left, jnp.int32)
-        line = optimizers.linear(1.0, total)(counts)
+        line = schedules.linear(1.0, total)(counts)
         np.testing.assert_allclose(line, left / total, rtol=1e-6)
-        cosine = optimizers.cosine(1.0, total)(counts)
+        cosine = schedules.cosine(1.0, total)(counts)
         np.testing.assert_allclose(cosine, np.sin(np.pi / 2 * left / total) ** 2, rtol=1e-6)
 
     def test_a_factor_close_to_one_keeps_its_digits(self):
         """float32's 0.999999 is 0.99999899: after a million steps, a power of that is 1 % off."""
-        value = optimizers.exponential(1.0, 0.999999)(jnp.asarray(1_000_000))
+        value = schedules.exponential(1.0, 0.999999)(jnp.asarray(1_000_000))
         np.testing.assert_allclose(value, 0.999999**1_000_000, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: optimizers.step_decay(0.1, 1.5, 10), "factor above 0 and at most 1, got 1.5"),
-        (lambda: optimizers.exponential(0.1, 1.5), "expected final, the value to stop at"),
-        (lambda: optimizers.exponential(0.1, np.inf), "factor finite"),
-        (lambda: optimizers.one_cycle(0.1, 10, rise=0.01), "a step at least up and one down"),
-        (lambda: optimizers.cyclical(0.2, 0.1, 5), "low at most high"),
-        (lambda: optimizers.cyclical(0.1, 0.2, 2**30), "a cycle .* at most 2³¹ - 1"),
-        (lambda: optimizers.piecewise_constant([0.1, 0.2], []), "one value more than boundaries"),
-        (lambda: optimizers.piecewise_constant([1, 2, 3], [5, 5]), "boundaries that rise"),
-        (lambda: optimizers.piecewise_constant([1, 2], [0]), "a boundary of at least 1"),
-        (lambda: optimizers.piecewise_constant([1, -2], [4]), r"values\[1\] finite and at least 0"),
-        (lambda: optimizers.piecewise_interpolated({3: 0.1}), "two points at least, got 1"),
-        (lambda: optimizers.piecewise_interpolated({3: 0.1, 2: 0.2}), "boundaries that rise"),
-        (lambda: optimizers.join([constant(1)], [3]), "one schedule more than boundaries"),
-        (lambda: optimizers.linear(0.1, 10, final=np.asarray([1.0])), "final to be one number"),
+        (
+            lambda: schedules.step_decay(0.1, 1.5, 10),
+            "factor above 0 and at most 1, got 1.5",
+        ),
+        (
+            lambda: schedules.exponential(0.1, 1.5),
+            "expected final, the value to stop at",
+        ),
+        (lambda: schedules.exponential(0.1, np.inf), "factor finite"),
+        (lambda: schedules.exponential(0.1, 0.5, final=0.2), "final at most start, 0.1, got 0.2"),
+        (lambda: schedules.exponential(0.1, 2, final=0.05), "final at least start, 0.1, got 0.05"),
+        (lambda: schedules.step_decay(0.1, 0.5, 3, final=1), "final at most start, 0.1, got 1.0"),
+        (
+            lambda: schedules.one_cycle(0.1, 10, rise=0.01),
+            "a step at least up and one down",
+        ),
+        (lambda: schedules.cyclical(0.2, 0.1, 5), "low at most high"),
+        (lambda: schedules.cyclical(0.1, 0.2, 2**30), "a cycle .* at most 2³¹ - 1"),
+        (
+            lambda: schedules.piecewise_constant([0.1, 0.2], []),
+            "one value more than boundaries",
+        ),
+        (
+            lambda: schedules.piecewise_constant([1, 2, 3], [5, 5]),
+            "boundaries that rise",
+        ),
+        (lambda: schedules.piecewise_constant([1, 2], [0]), "a boundary of at least 1"),
+        (
+            lambda: schedules.piecewise_constant([1, -2], [4]),
+            r"values\[1\] finite and at least 0",
+        ),
+        (
+            lambda: schedules.piecewise_interpolated({3: 0.1}),
+            "two points at least, got 1",
+        ),
+        (
+            lambda: schedules.piecewise_interpolated({3: 0.1, 2: 0.2}),
+            "boundaries that rise",
+        ),
+        (
+            lambda: schedules.join([constant(1)], [3]),
+            "one schedule more than boundaries",
+        ),
+        (
+            lambda: schedules.linear(0.1, 10, final=np.asarray([1.0])),
+            "final to be one number",
+        ),
     ],
 )
 def test_refused_when_built(build, match):
@@ -143,27 +177,46 @@ def test_a_number_where_a_schedule_is_expected():
     with pytest.raises(
         TypeError, match=r"expected a schedule to be a function.*constant\(number\)"
     ):
-        optimizers.warmup(0.1, 5)
+        schedules.warmup(0.1, 5)
     with pytest.raises(TypeError, match=r"schedules\[1\] to be a function of the count, got 0.1"):
-        optimizers.join([constant(0.1), 0.1], [5])
+        schedules.join([constant(0.1), 0.1], [5])
     with pytest.raises(ValueError, match=r"one number, got shape \(2,\); map over several"):
-        jax.eval_shape(lambda peak: optimizers.cosine(peak, 5)(0), jnp.ones(2))
+        jax.eval_shape(lambda peak: schedules.cosine(peak, 5)(0), jnp.ones(2))
 
 
 def test_what_grows_from_nothing_stays_nothing():
     """0 · 2^n is 0 still where 2^n has no float any more."""
-    assert optimizers.exponential(0.0, 2.0, final=1.0)(2**31 - 1) == 0
+    assert schedules.exponential(0.0, 2.0, final=1.0)(2**31 - 1) == 0
+
+
+def test_what_rises_from_far_below_comes_to_its_end():
+    """From 1e-30 to 1e10 is more than e^88, the whole of float32 above 1."""
+    values = schedules.exponential(1e-30, 10.0, final=1e10)(jnp.asarray([0, 25, 39, 40, 2**31 - 1]))
+    np.testing.assert_allclose(values, [1e-30, 1e-5, 1e9, 1e10, 1e10], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32, jnp.float32, jnp.bfloat16], ids=lambda f: f.__name__
+)
+def test_numbers_of_any_library(number):
+    expected = schedules.step_decay(0.5, 0.25, 10)(12)
+    assert schedules.step_decay(number(0.5), number(0.25), 10)(12) == expected
+
+
+def test_a_factor_is_part_of_the_program():
+    with pytest.raises(ValueError, match=r"factor to be known when .* only values, such as a peak"):
+        jax.eval_shape(lambda factor: schedules.step_decay(0.1, factor, 5)(0), jnp.ones(()))
 
 
 def test_warmup_of_nothing_is_the_schedule():
-    schedule = optimizers.cosine(0.1, 5)
-    assert optimizers.warmup(schedule, 0) is schedule
+    schedule = schedules.cosine(0.1, 5)
+    assert schedules.warmup(schedule, 0) is schedule
 
 
 def test_a_rate_and_a_momentum_that_go_opposite_ways():
     """The one cycle of both, over a run: each step uses the values at its own count."""
-    rate = optimizers.one_cycle(0.2, 8, rise=0.5)
-    decay = optimizers.one_cycle(0.85, 8, start=0.95, final=0.95, rise=0.5)
+    rate = schedules.one_cycle(0.2, 8, rise=0.5)
+    decay = schedules.one_cycle(0.85, 8, start=0.95, final=0.95, rise=0.5)
     optimizer = optimizers.momentum(rate, decay)
     params, trace = np.asarray([1.0, -2.0]), np.zeros(2)
     state, expected = optimizer.init(jnp.asarray(params, jnp.float32)), params

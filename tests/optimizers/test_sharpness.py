@@ -9,13 +9,13 @@ from optax import contrib
 
 from fnn.optimizers import (
     apply_updates,
-    constant,
     minimize,
     momentum,
     sam,
     sgd,
     with_hyperparameters,
 )
+from fnn.optimizers.schedules import constant
 
 START = {"w": np.asarray([[0.3, -1.2], [2.0, 0.7]]), "b": np.asarray([0.5, -0.4])}
 STEPS = 50

@@ -241,7 +241,7 @@ class TestRprop:
 
     def test_refuses_a_schedule_of_its_rate(self):
         with pytest.raises(TypeError, match="expected a number for the rate of rprop"):
-            optimizers.rprop(optimizers.constant(0.1))
+            optimizers.rprop(optimizers.schedules.constant(0.1))
 
     @pytest.mark.parametrize(
         ("given", "expected"),

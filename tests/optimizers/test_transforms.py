@@ -156,7 +156,9 @@ def test_nan_in_a_gradient_is_not_hidden(case, transform, bad, rng):
 def test_schedules_drive_any_hyperparameter(name, rng):
     row = TRANSFORMS[name]
     params = tree(rng)
-    given = {name: optimizers.constant(value) for name, value in row.hyperparameters.items()}
+    given = {
+        name: optimizers.schedules.constant(value) for name, value in row.hyperparameters.items()
+    }
     plain, scheduled = row.transform(), row.transform(**given)
     state, other = plain.init(params), scheduled.init(params)
     assert {path.rpartition("/")[2] for path in hyperparameters(state)} == set(row.hyperparameters)

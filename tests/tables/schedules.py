@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from fnn import optimizers
+from fnn.optimizers import schedules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,76 +77,76 @@ def root(counts):
 
 SCHEDULES = {
     "constant": ScheduleRow(
-        optimizers.constant,
+        schedules.constant,
         {"value": 0.3},
         lambda n: np.full(n.shape, 0.3),
         0,
         lambda: optax.constant_schedule(0.3),
     ),
     "step_decay": ScheduleRow(
-        optimizers.step_decay,
+        schedules.step_decay,
         {"start": 0.5, "factor": 0.5, "every": 7},
         lambda n: 0.5 * 0.5 ** np.floor(n / 7),
         None,
         lambda: optax.exponential_decay(0.5, 7, 0.5, staircase=True),
     ),
     "step_decay_to_a_floor": ScheduleRow(
-        optimizers.step_decay,
+        schedules.step_decay,
         {"start": 0.5, "factor": 0.1, "every": 10, "final": 0.01},
         lambda n: np.maximum(0.5 * 0.1 ** np.floor(n / 10), 0.01),
         20,
         lambda: optax.exponential_decay(0.5, 10, 0.1, staircase=True, end_value=0.01),
     ),
     "exponential": ScheduleRow(
-        optimizers.exponential,
+        schedules.exponential,
         {"start": 0.5, "factor": 0.9, "steps": 5, "final": 0.02},
         lambda n: np.maximum(0.5 * 0.9 ** (n / 5), 0.02),
         153,
         lambda: optax.exponential_decay(0.5, 5, 0.9, end_value=0.02),
     ),
     "exponential_up": ScheduleRow(
-        optimizers.exponential,
+        schedules.exponential,
         {"start": 1e-5, "factor": 10.0, "steps": 10, "final": 1.0},
         lambda n: np.minimum(1e-5 * 10.0 ** (n / 10), 1.0),
         50,
         lambda: optax.exponential_decay(1e-5, 10, 10.0, end_value=1.0),
     ),
     "inverse_time": ScheduleRow(
-        optimizers.inverse_time,
+        schedules.inverse_time,
         {"start": 0.5, "decay": 0.5, "steps": 4},
         lambda n: 0.5 / (1 + 0.5 * n / 4),
         None,
     ),
     "linear": ScheduleRow(
-        optimizers.linear,
+        schedules.linear,
         {"start": 0.5, "steps": 40, "final": 0.1},
         lambda n: line(n, [0, 40], [0.5, 0.1]),
         40,
         lambda: optax.linear_schedule(0.5, 0.1, 40),
     ),
     "polynomial": ScheduleRow(
-        optimizers.polynomial,
+        schedules.polynomial,
         {"start": 0.5, "steps": 40, "power": 2.5, "final": 0.1},
         lambda n: 0.1 + 0.4 * (1 - np.clip(n / 40, 0, 1)) ** 2.5,
         40,
         lambda: optax.polynomial_schedule(0.5, 0.1, 2.5, 40),
     ),
     "cosine": ScheduleRow(
-        optimizers.cosine,
+        schedules.cosine,
         {"start": 0.5, "steps": 40, "final": 0.05},
         lambda n: cosine(n, 0.5, 40, 0.05),
         40,
         lambda: optax.cosine_decay_schedule(0.5, 40, alpha=0.1),
     ),
     "inverse_square_root": ScheduleRow(
-        optimizers.inverse_square_root,
+        schedules.inverse_square_root,
         # The paper's rate for width 64 and 10 steps of warmup.
         {"peak": (64 * 10) ** -0.5, "warmup_steps": 10},
         lambda n: 64**-0.5 * np.minimum((n + 1.0) ** -0.5, (n + 1) * 10**-1.5),
         None,
     ),
     "cosine_with_restarts": ScheduleRow(
-        optimizers.cosine_with_restarts,
+        schedules.cosine_with_restarts,
         {"peak": 0.5, "steps": 15, "final": 0.02},
         lambda n: restarts(n, 0.5, 15, 1, 1, 0.02),
         None,
@@ -156,7 +156,7 @@ SCHEDULES = {
         ),
     ),
     "cosine_with_longer_restarts": ScheduleRow(
-        optimizers.cosine_with_restarts,
+        schedules.cosine_with_restarts,
         {"peak": 0.5, "steps": 5, "growth": 2, "shrink": 0.7, "final": 0.0},
         lambda n: restarts(n, 0.5, 5, 2, 0.7, 0.0),
         None,
@@ -166,45 +166,45 @@ SCHEDULES = {
         ),
     ),
     "one_cycle": ScheduleRow(
-        optimizers.one_cycle,
+        schedules.one_cycle,
         {"peak": 0.5, "steps": 50, "rise": 0.3},
         lambda n: one_cycle(n, [0, 15, 50], [0.02, 0.5, 2e-6]),
         50,
         lambda: optax.cosine_onecycle_schedule(50, 0.5),
     ),
     "one_cycle_of_a_momentum": ScheduleRow(
-        optimizers.one_cycle,
+        schedules.one_cycle,
         {"peak": 0.85, "steps": 50, "start": 0.95, "final": 0.95, "shape": "linear"},
         lambda n: line(n, [0, 15, 50], [0.95, 0.85, 0.95]),
         50,
     ),
     "cyclical": ScheduleRow(
-        optimizers.cyclical,
+        schedules.cyclical,
         {"low": 0.1, "high": 0.5, "half_cycle": 8},
         lambda n: triangle(n, 0.1, 0.5, 8, lambda cycle, n: 1.0),
         None,
     ),
     "cyclical_halved": ScheduleRow(
-        optimizers.cyclical,
+        schedules.cyclical,
         {"low": 0.1, "high": 0.5, "half_cycle": 8, "mode": "triangular2"},
         lambda n: triangle(n, 0.1, 0.5, 8, lambda cycle, n: 0.5 ** (cycle - 1)),
         None,
     ),
     "cyclical_exponential": ScheduleRow(
-        optimizers.cyclical,
+        schedules.cyclical,
         {"low": 0.1, "high": 0.5, "half_cycle": 8, "mode": "exp_range", "factor": 0.99},
         lambda n: triangle(n, 0.1, 0.5, 8, lambda cycle, n: 0.99**n),
         None,
     ),
     "piecewise_constant": ScheduleRow(
-        optimizers.piecewise_constant,
+        schedules.piecewise_constant,
         {"values": [0.5, 0.1, 0.2], "boundaries": [10, 25]},
         lambda n: np.select([n < 10, n < 25], [0.5, 0.1], 0.2),
         25,
         lambda: optax.piecewise_constant_schedule(0.5, {10: 0.2, 25: 2.0}),
     ),
     "piecewise_linear": ScheduleRow(
-        optimizers.piecewise_interpolated,
+        schedules.piecewise_interpolated,
         {"points": {0: 0.02, 15: 0.5, 40: 0.02, 50: 2e-5}},
         lambda n: line(n, [0, 15, 40, 50], [0.02, 0.5, 0.02, 2e-5]),
         50,
@@ -212,16 +212,16 @@ SCHEDULES = {
         lambda: optax.linear_onecycle_schedule(50, 0.5, 0.3, 0.8, 25.0, 1e3),
     ),
     "piecewise_cosine": ScheduleRow(
-        optimizers.piecewise_interpolated,
+        schedules.piecewise_interpolated,
         {"points": {4: 0.1, 15: 0.5, 50: 0.0}, "shape": "cosine"},
         lambda n: np.where(n < 4, 0.1, one_cycle(n, [4, 15, 50], [0.1, 0.5, 0.0])),
         50,
     ),
     "join": ScheduleRow(
-        optimizers.join,
+        schedules.join,
         {
             "schedules": [
-                optimizers.constant(0.1), optimizers.linear(0.5, 10), optimizers.constant(0.2)
+                schedules.constant(0.1), schedules.linear(0.5, 10), schedules.constant(0.2)
             ],
             "boundaries": [5, 20],
         },
@@ -234,8 +234,8 @@ SCHEDULES = {
         ),
     ),
     "warmup": ScheduleRow(
-        optimizers.warmup,
-        {"schedule": optimizers.step_decay(0.5, 0.5, 7), "steps": 9},
+        schedules.warmup,
+        {"schedule": schedules.step_decay(0.5, 0.5, 7), "steps": 9},
         lambda n: warm(n, 9, 0.5, lambda n: 0.5 * 0.5 ** np.floor(n / 7)),
         None,
         lambda: optax.join_schedules(
@@ -245,7 +245,7 @@ SCHEDULES = {
         ),
     ),
     "cosine_with_warmup": ScheduleRow(
-        optimizers.cosine_with_warmup,
+        schedules.cosine_with_warmup,
         {"peak": 0.5, "total_steps": 50, "warmup_steps": 9, "final": 0.05},
         lambda n: warm(n, 9, 0.5, lambda n: cosine(n, 0.5, 41, 0.05)),
         50,
@@ -253,19 +253,19 @@ SCHEDULES = {
         lambda: optax.warmup_cosine_decay_schedule(0.05, 0.5, 9, 50, 0.05),
     ),
     "warmup_stable_decay": ScheduleRow(
-        optimizers.warmup_stable_decay,
+        schedules.warmup_stable_decay,
         {"peak": 0.5, "warmup_steps": 10, "stable_steps": 20, "decay_steps": 20, "final": 0.1},
         lambda n: warm(n, 10, 0.5, lambda n: line(n, [0, 20, 40], [0.5, 0.5, 0.1])),
         50,
     ),
     "warmup_stable_cosine": ScheduleRow(
-        optimizers.warmup_stable_decay,
+        schedules.warmup_stable_decay,
         {"peak": 0.5, "warmup_steps": 0, "stable_steps": 0, "decay_steps": 20, "shape": "cosine"},
         lambda n: cosine(n, 0.5, 20, 0.0),
         20,
     ),
     "warmup_stable_root": ScheduleRow(
-        optimizers.warmup_stable_decay,
+        schedules.warmup_stable_decay,
         {"peak": 0.5, "warmup_steps": 10, "stable_steps": 20, "decay_steps": 20, "final": 0.1,
          "shape": "root"},
         root,

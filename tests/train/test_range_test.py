@@ -194,7 +194,7 @@ def test_arguments_that_make_no_sense(images, begin, options, expected):
 
 
 def test_a_rate_that_is_no_leaf(images, begin):
-    scheduled = optimizers.sgd(optimizers.constant(0.1))
+    scheduled = optimizers.sgd(optimizers.schedules.constant(0.1))
     start = begin._replace(optimizer=scheduled.init(begin.params))
     with pytest.raises(KeyError, match="hyperparameter 'rate' as a leaf"):
         train.range_test(network(), LOSS, scheduled, start, images, batch_size=64)

@@ -122,7 +122,7 @@ def test_unknown_gradient():
 def test_carries_on_through_a_schedule(examples, start):
     """A schedule's count goes up by one a step, in the compiled step as well."""
     net = network()
-    optimizer = optimizers.sgd(optimizers.cosine_with_warmup(0.2, 4, warmup_steps=1))
+    optimizer = optimizers.sgd(optimizers.schedules.cosine_with_warmup(0.2, 4, warmup_steps=1))
     state = start._replace(optimizer=optimizer.init(start.params))
     step = train.step(net, LOSS, optimizer)
     rates = [0.1, 0.2, 0.2 * (1 + np.cos(np.pi / 3)) / 2, 0.2 * (1 + np.cos(2 * np.pi / 3)) / 2]
@@ -158,7 +158,7 @@ class TestNotFinite:
 
     def test_the_bias_correction_of_adam(self, examples, start):
         """b1 = 1 divides 0 by 0 in every parameter, with a finite loss and gradient."""
-        optimizer = optimizers.adam(0.1, b1=optimizers.constant(1.0))
+        optimizer = optimizers.adam(0.1, b1=optimizers.schedules.constant(1.0))
         before = start._replace(optimizer=optimizer.init(start.params))
         after, info = train.step(network(), LOSS, optimizer)(train.copy(before), examples)
         assert not info.finite

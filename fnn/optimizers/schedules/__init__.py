@@ -11,7 +11,7 @@ Every schedule is built from numbers that are checked then, works on counts of a
 divided into periods as an integer, up to the 2³¹ - 1 of an int32, because float32 leaves out integers
 from 2²⁴ on; only what is left is made a float. A float count (a fraction of an epoch) has the digits of
 its dtype. Values are at least 0 and may be traced, so that a sweep over peaks is one compilation;
-lengths are integers and part of the program.
+lengths, which are integers, and factors are part of the program.
 """
 
 from fnn.optimizers.schedules.cycles import cosine_with_restarts as cosine_with_restarts
@@ -31,3 +31,5 @@ from fnn.optimizers.schedules.pieces import piecewise_constant as piecewise_cons
 from fnn.optimizers.schedules.pieces import piecewise_interpolated as piecewise_interpolated
 from fnn.optimizers.schedules.pieces import warmup as warmup
 from fnn.optimizers.schedules.pieces import warmup_stable_decay as warmup_stable_decay
+from fnn.optimizers.schedules.plateau import reduce_on_plateau as reduce_on_plateau
+from fnn.optimizers.schedules.table import schedule_table as schedule_table

@@ -27,30 +27,51 @@ def check_value(schedule: str, name: str, value: Value) -> Value:
                 "map over several with jax.vmap"
             )
         return value.astype(float)
-    if (
-        isinstance(value, bool)
-        or np.shape(value) != ()
-        or np.asarray(value).dtype.kind not in "iuf"
-    ):
+    if not _is_number(value):
         raise ValueError(f"{schedule}: expected {name} to be one number, got {value!r}")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{schedule}: expected {name} finite and at least 0, got {value}")
     return float(value)
 
 
+def check_end(schedule: str, start: Value, final: Value, *, falls: bool = True) -> None:
+    """Refuse an end on the far side of the start, which every count would have at once.
+
+    Raises:
+      ValueError: `final` is above `start`, or below it where the schedule rises; traced ones pass.
+    """
+    if not (isinstance(start, float) and isinstance(final, float)):
+        return
+    if final > start if falls else final < start:
+        side = "at most" if falls else "at least"
+        raise ValueError(f"{schedule}: expected final {side} start, {start}, got {final}")
+
+
 def check_factor(schedule: str, name: str, factor: float, low: float, high: float) -> float:
     """The factor as a float.
 
     Raises:
-      ValueError: it is not above `low` and at most `high`.
+      ValueError: it is not above `low` and at most `high`, or it is traced.
     """
-    number = isinstance(factor, int | float | np.number) and not isinstance(factor, bool)
-    if not (number and low < factor <= high):
+    if isinstance(factor, jax.core.Tracer):
+        raise ValueError(
+            f"{schedule}: expected {name} to be known when the schedule is built, got a traced one; "
+            "only values, such as a peak, may be traced"
+        )
+    if not (_is_number(factor) and low < factor <= high):
         upper = "finite" if high == math.inf else f"at most {high:g}"
         raise ValueError(f"{schedule}: expected {name} above {low:g} and {upper}, got {factor!r}")
     if factor == math.inf:
         raise ValueError(f"{schedule}: expected {name} finite, got inf")
     return float(factor)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one real number, of Python, NumPy or jax; truth values and text are none."""
+    if np.shape(value) != () or isinstance(value, str):
+        return False
+    kind = np.asarray(value).dtype
+    return bool(jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating))
 
 
 def check_steps(schedule: str, name: str, steps: int, least: int = 1) -> int:

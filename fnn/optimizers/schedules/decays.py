@@ -9,6 +9,7 @@ from fnn.optimizers.hyperparameters import Schedule
 from fnn.optimizers.schedules.counts import (
     Value,
     between,
+    check_end,
     check_factor,
     check_steps,
     check_value,
@@ -43,10 +44,12 @@ def step_decay(start: Value, factor: float, every: int, *, final: Value = 0.0) -
     Source: Goffin (1977); in networks, Krizhevsky, Sutskever, Hinton (2012).
 
     Raises:
-      ValueError: a factor outside of (0, 1], or a value or a number of steps out of range.
+      ValueError: a factor outside of (0, 1], `final` above `start`, or a value or a number of steps out
+        of range.
     """
     start = check_value("step_decay", "start", start)
     final = check_value("step_decay", "final", final)
+    check_end("step_decay", start, final)
     factor = check_factor("step_decay", "factor", factor, 0, 1)
     every = check_steps("step_decay", "every", every)
 
@@ -67,8 +70,8 @@ def exponential(
     be given as what it stays at. Source: Bottou (2012); Smith (2017) for the rising one.
 
     Raises:
-      ValueError: a factor that is not positive, one above 1 without `final`, or a value or a number of
-        steps out of range.
+      ValueError: a factor that is not positive, one above 1 without `final`, a `final` on the far side
+        of `start`, or a value or a number of steps out of range.
     """
     start = check_value("exponential", "start", start)
     factor = check_factor("exponential", "factor", factor, 0, math.inf)
@@ -78,14 +81,16 @@ def exponential(
             f"exponential: expected final, the value to stop at, with a factor above 1, {factor:g}"
         )
     last = check_value("exponential", "final", 0.0 if final is None else final)
+    check_end("exponential", start, last, falls=factor <= 1)
     bound = jnp.minimum if factor > 1 else jnp.maximum
 
     def schedule(count: Array) -> Array:
-        # Beyond e^80 a float32 ends; `final` has been reached long before that.
         exponent = counted(count).astype(float) / steps
-        if factor > 1:
-            exponent = jnp.minimum(exponent, 80 / math.log(factor))
-        return bound(start * power_of(factor, exponent), last)
+        if factor <= 1:
+            return bound(start * power_of(factor, exponent), last)
+        # In two halves of at most e^80, as float32 ends beyond e^88 and begins at e^-87.
+        half = power_of(factor, jnp.minimum(exponent / 2, 80 / math.log(factor)))
+        return bound(start * half * half, last)
 
     return schedule
 

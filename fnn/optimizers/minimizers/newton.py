@@ -16,9 +16,17 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.line_search import check_wolfe, line_search
-from fnn.optimizers.minimizer import Minimizer, Objective, Reached, somewhere
-from fnn.optimizers.vectors import add_scaled, choose, dot, norm, scalar_dtype, scaled, wide
+from fnn.optimizers.minimizers.line_search import check_wolfe, line_search
+from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, somewhere
+from fnn.optimizers.minimizers.vectors import (
+    add_scaled,
+    choose,
+    dot,
+    norm,
+    scalar_dtype,
+    scaled,
+    wide,
+)
 
 
 class NewtonState(NamedTuple):

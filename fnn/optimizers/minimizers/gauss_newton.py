@@ -26,8 +26,15 @@ from fnn.optimizers.hyperparameters import (
     started,
 )
 from fnn.optimizers.leafwise import check_alike, check_real, zeros
+from fnn.optimizers.minimizers.vectors import (
+    add_scaled,
+    dot,
+    scalar_dtype,
+    scaled,
+    unflattened,
+    wide,
+)
 from fnn.optimizers.optimizer import Optimizer, compose
-from fnn.optimizers.vectors import add_scaled, dot, scalar_dtype, scaled, unflattened, wide
 from fnn.random import child_key
 
 # How many columns of J are computed at a time for the exact diagonal.

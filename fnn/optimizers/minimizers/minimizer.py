@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array, PyTree
+from fnn.optimizers.minimizers.vectors import norm, scalar_dtype
 from fnn.optimizers.optimizer import Optimizer, OptimizerInit, apply_updates
-from fnn.optimizers.vectors import norm, scalar_dtype
 
 Objective = Callable[[PyTree], tuple[Array, PyTree]]  # params -> (value, grads)
 

@@ -15,10 +15,16 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.line_search import line_search
-from fnn.optimizers.minimizer import Minimizer, Objective, Reached, somewhere
-from fnn.optimizers.quasi_newton import change, check_search, curved, descending, reached_by
-from fnn.optimizers.vectors import flattened, scalar_dtype, scaled, unflattened
+from fnn.optimizers.minimizers.line_search import line_search
+from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, somewhere
+from fnn.optimizers.minimizers.quasi_newton import (
+    change,
+    check_search,
+    curved,
+    descending,
+    reached_by,
+)
+from fnn.optimizers.minimizers.vectors import flattened, scalar_dtype, scaled, unflattened
 
 
 class BFGSState(NamedTuple):

@@ -14,9 +14,9 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.minimizer import Minimizer, Objective, Reached, nowhere
+from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, nowhere
+from fnn.optimizers.minimizers.vectors import norm, scalar_dtype, scaled
 from fnn.optimizers.optimizer import Optimizer, apply_updates
-from fnn.optimizers.vectors import norm, scalar_dtype, scaled
 
 
 class SharpnessState(NamedTuple):

@@ -20,9 +20,9 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.line_search import Search, check_wolfe, line_search
-from fnn.optimizers.minimizer import Minimizer, Objective, Reached, somewhere
-from fnn.optimizers.vectors import (
+from fnn.optimizers.minimizers.line_search import Search, check_wolfe, line_search
+from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, somewhere
+from fnn.optimizers.minimizers.vectors import (
     add_scaled,
     choose,
     dot,

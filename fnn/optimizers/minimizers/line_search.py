@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array, PyTree
-from fnn.optimizers.minimizer import Objective
+from fnn.optimizers.minimizers.minimizer import Objective
+from fnn.optimizers.minimizers.vectors import choose, dot, scalar_dtype, scaled
 from fnn.optimizers.optimizer import apply_updates
-from fnn.optimizers.vectors import choose, dot, scalar_dtype, scaled
 
 # The next trial keeps this share of the bracket away from both of its ends.
 _MARGIN = 0.1

@@ -1,0 +1,1 @@
+"""What an optimizer is composed of or wrapped in: clipping, decay, groups, guards, averages."""
