@@ -86,6 +86,23 @@ def test_the_other_checks_take_what_the_readme_names(key, rng):
         assert report.to_html()
 
 
+def test_the_optimizer_of_ones_own(capsys):
+    made = run(PROGRAMS[2])
+    table = capsys.readouterr().out
+    assert re.search(r"hidden/b +\*/b +\(10,\)", table)
+    assert re.search(r"hidden/w +\* +\(64, 10\)", table)
+    optimizer, params = made["optimizer"], made["params"]
+    state = optimizer.init(params)
+    (path,) = re.findall(r'with_hyperparameters\(state, \*\*\{"(.*?)": 1e-4\}\)', README)
+    assert path in optimizers.hyperparameters(state)
+    state = optimizers.with_hyperparameters(state, **{path: 1e-4})
+    grads = {"hidden": {"w": jnp.ones((64, 10)), "b": jnp.ones(10)}}
+    updates, _ = optimizer.update(grads, state, params)
+    np.testing.assert_allclose(updates["hidden"]["b"], np.full(10, -1e-4), rtol=1e-6)
+    # Adam's first step, and the decay of weights that are 1, at the rate of the warmup's first step.
+    np.testing.assert_allclose(updates["hidden"]["w"], -3e-3 / 91 * 1.05, rtol=1e-5)
+
+
 def test_the_training_program_has_about_twenty_lines():
     assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 21
 

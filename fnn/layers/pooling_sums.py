@@ -19,6 +19,9 @@ from fnn.layers.windows import Axis, Windows, on_axis
 # Pixels from which windows that tile an axis are summed by one reduction, and not by runs.
 _LONG = 16
 
+# Pixels up to which a window is summed one by one: then it is the few pixels that are padded, not x.
+_SHORT = 4
+
 
 # Both are jitted, so that a call outside of any `jit` compiles once a shape, not once an operation.
 @functools.partial(jax.jit, static_argnames="windows")
@@ -56,11 +59,27 @@ def axis_sums(x: Array, axis: int, on: Axis) -> Array:
     if window == stride and window >= _LONG and low == high == 0:
         tiled = lax.slice_in_dim(x, 0, outputs * stride, axis=axis)
         return tiled.reshape(*x.shape[:axis], outputs, window, *x.shape[axis + 1 :]).sum(axis + 1)
+    if window <= _SHORT:
+        return functools.reduce(jnp.add, [_pixels(x, axis, on, i) for i in range(window)])
     if low or high:
         pads = [(0, 0)] * x.ndim
         pads[axis] = (low, high)
         x = jnp.pad(x, pads)
     return _run_sums(x, axis, window, stride, outputs)
+
+
+def _pixels(x: Array, axis: int, on: Axis, i: int) -> Array:
+    """The i-th pixel of every window; 0 where that is padding."""
+    size, _, stride, _, (low, _), outputs = on
+    first = max(0, -(-(low - i) // stride))
+    last = min(outputs - 1, (size - 1 + low - i) // stride)
+    if last < first:  # of no window is it a pixel of x
+        return jnp.zeros((*x.shape[:axis], outputs, *x.shape[axis + 1 :]), x.dtype)
+    start, stop = first * stride + i - low, last * stride + i - low + 1
+    pixels = lax.slice_in_dim(x, start, stop, stride, axis)
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (first, outputs - 1 - last)
+    return jnp.pad(pixels, pads)
 
 
 def _run_sums(x: Array, axis: int, window: int, stride: int, outputs: int) -> Array:

@@ -202,9 +202,9 @@ def spectral_norm(layer: Layer, *, iterations: int = 1, first_iterations: int = 
         inner, unit, sigma = divided(params, left, right)
         dlayer, dx = layer.backward(inner, inner_cache, dy)
         dunit = _matrix(dlayer.w)
-        along = (dunit * unit).sum()
-        outer = jnp.outer(left.astype(dunit.dtype), right.astype(dunit.dtype))
-        dw = (dunit - along * outer) / sigma
+        # Along the rank-one matrix of left and right, which is not made: it is as large as w.
+        along = (dunit * unit).sum() * left.astype(dunit.dtype)
+        dw = (dunit - along[:, None] * right.astype(dunit.dtype)[None, :]) / sigma
         dparams = SpectralNormParams(
             dw.reshape(params.w.shape).astype(params.w.dtype), dlayer._replace(w=None)
         )

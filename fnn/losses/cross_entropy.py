@@ -20,10 +20,14 @@ from fnn.losses.targets import (
 
 
 class CrossEntropyCache(NamedTuple):
-    """The logits and one number an example; the probabilities are computed again from the two."""
+    """The logits and two numbers an example, from which the probabilities are computed again.
+
+    One number, log Σ exp(logits), would round them by 1e-3 at logits of 1e4 in float32.
+    """
 
     logits: Array  # (…, C)
-    normalizer: Array  # (…, 1), log Σ exp(logits), at least float32
+    top: Array  # (…, 1), the largest logit, or 0 where that is not finite; at least float32
+    total: Array  # (…, 1), Σ exp(logits - top)
     target: Array  # (…) of integers, at least int32, or (…, C) of probabilities
 
 
@@ -32,20 +36,22 @@ def softmax_cross_entropy(
 ) -> Loss:
     """-log softmax(logits)[label], or its mean over a distribution of labels.
 
-    Forward, with Z = log Σ_c exp(logits_c), and a mass q over the classes that is the one-hot of a label
-    or the probabilities p of a target, smoothed by s and weighted by w:
+    Forward, with centred logits a = logits - max logits and S = Σ_c exp(a_c), and a mass q over the
+    classes that is the one-hot of a label or the probabilities p of a target, smoothed by s and weighted
+    by w:
 
-        q_c = w_c · ((1 - s) · p_c + s / C)      loss = Σ_c q_c · (Z - logits_c), where 0 · ∞ counts as 0
+        q_c = w_c · ((1 - s) · p_c + s / C)      loss = Σ_c q_c · (log S - a_c), where 0 · ∞ counts as 0
 
     Backward, with g = dL/dloss; q need not sum to 1:
 
-        dlogits = g · ((Σ q) · exp(logits - Z) - q)
+        dlogits = exp(a) · (g · (Σ q) / S) - g · q
 
     Shapes: logits (…, C); target (…) of integers in [0, C), or (…, C) of floats >= 0, which need not sum
-    to 1; losses (…), at least float32. Cache: the logits, Z and the target. A logit of -∞ is a class
-    that cannot be; only as a label does it give ∞ (and with smoothing every class is one). A label that
-    is ignored has a loss and a gradient of 0, whatever the logits; a plain mean over the batch still
-    counts it. Source: Bridle (1990); smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna (2016).
+    to 1; losses (…), at least float32. Cache: the logits, their maximum, S and the target. A logit of -∞
+    is a class that cannot be; only as a label does it give ∞ (and with smoothing every class is one).
+    A label that is ignored has a loss and a gradient of 0, whatever the logits; a plain mean over the
+    batch still counts it. Source: Bridle (1990); smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna
+    (2016).
 
     Args:
       smoothing: the share s of every label that is given to all classes alike, in [0, 1).
@@ -84,34 +90,38 @@ def softmax_cross_entropy(
                 f"{logits.shape}, got {weights.size}"
             )
         wide = logits.astype(accumulation_dtype(logits.dtype))
-        normalizer = log_sum_exp(wide)
-        if jnp.issubdtype(target.dtype, jnp.integer) and not smoothing:
-            index = target[..., None]
-            picked = jnp.take_along_axis(wide, index, axis=-1, mode="clip")
-            losses = (normalizer - picked)[..., 0]
+        top, total = centred_sum_exp(wide)
+        labels = jnp.issubdtype(target.dtype, jnp.integer)
+        if labels and not (smoothing and weights is not None):
+            own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip") - top
+            if smoothing:  # a second sum is cheaper than a mass for each class
+                mean = (wide - top).sum(axis=-1, keepdims=True) / logits.shape[-1]
+                own = (1 - smoothing) * own + smoothing * mean
+            losses = (jnp.log(total) - own)[..., 0]
             if weights is not None:
                 weight = jnp.take(jnp.asarray(weights, wide.dtype), target, mode="clip")
                 losses = jnp.where(weight == 0, 0, weight * losses)
         else:
             q = mass(target, logits, wide.dtype)
-            losses = jnp.where(q == 0, 0, q * (normalizer - wide)).sum(axis=-1)
-        if jnp.issubdtype(target.dtype, jnp.integer):
+            losses = jnp.where(q == 0, 0, q * (jnp.log(total) - (wide - top))).sum(axis=-1)
+        if labels:
             losses = poisoned(is_label(target, logits.shape[-1], ignore), losses)
         if ignore is not None:
             losses = jnp.where(target == ignore, 0, losses)
-        return losses, CrossEntropyCache(logits, normalizer, target)
+        return losses, CrossEntropyCache(logits, top, total, target)
 
     def backward(cache: CrossEntropyCache, dlosses: Array) -> Array:
-        logits, normalizer, target = cache
-        softmax = jnp.exp(logits.astype(normalizer.dtype) - normalizer)
-        q = mass(target, logits, softmax.dtype)
-        labels = jnp.issubdtype(target.dtype, jnp.integer)
-        total = 1 if labels and weights is None else q.sum(axis=-1, keepdims=True)
+        logits, top, total, target = cache
+        exponential = jnp.exp(logits.astype(top.dtype) - top)  # in one `jit`, XLA keeps forward's
+        q = mass(target, logits, top.dtype)
         # An invalid target poisons its own row, instead of training on some other class.
-        g = as_arrays(dlosses).astype(softmax.dtype)
+        g = as_arrays(dlosses).astype(top.dtype)
+        labels = jnp.issubdtype(target.dtype, jnp.integer)
         if labels:
             g = poisoned(is_label(target, logits.shape[-1], ignore), g)
-        dlogits = (g[..., None] * (total * softmax - q)).astype(logits.dtype)
+        g = g[..., None]
+        all_of_it = g if labels and weights is None else g * q.sum(axis=-1, keepdims=True)
+        dlogits = (exponential * (all_of_it / total) - g * q).astype(logits.dtype)
         if ignore is not None:  # a select, since 0 · NaN is NaN
             dlogits = jnp.where((target == ignore)[..., None], 0, dlogits)
         return dlogits
@@ -123,12 +133,21 @@ def softmax_cross_entropy(
     return Loss(name, forward, backward, chance)
 
 
-def log_sum_exp(x: Array) -> Array:
-    """log Σ exp(x) over the last axis, which is kept; safe at -∞ in both modes of differentiation."""
+def centred_sum_exp(x: Array) -> tuple[Array, Array]:
+    """The maximum of x over the last axis, or 0 where it is not finite, and Σ exp(x - that); kept axes.
+
+    Safe at -∞ in both modes of differentiation.
+    """
     # The shift cancels, so it has no derivative: telling autodiff so keeps it exact and cheap.
     top = jax.lax.stop_gradient(x.max(axis=-1, keepdims=True))
-    shift = jnp.where(jnp.isfinite(top), top, 0)  # -∞ - -∞ would be NaN
-    return jnp.log(jnp.exp(x - shift).sum(axis=-1, keepdims=True)) + shift
+    top = jnp.where(jnp.isfinite(top), top, 0)  # -∞ - -∞ would be NaN
+    return top, jnp.exp(x - top).sum(axis=-1, keepdims=True)
+
+
+def log_sum_exp(x: Array) -> Array:
+    """log Σ exp(x) over the last axis, which is kept."""
+    top, total = centred_sum_exp(x)
+    return jnp.log(total) + top
 
 
 def as_class_weights(name: str, class_weights: Any) -> np.ndarray:

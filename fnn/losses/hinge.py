@@ -14,10 +14,11 @@ from fnn.losses.targets import as_labels, is_label, poisoned
 
 
 class HingeSumCache(NamedTuple):
-    """What the form "sum" compares again."""
+    """What the form "sum" compares again, and what of it the label gets."""
 
     scores: Array  # (…, C)
     base: Array  # (…, 1), the label's score less the margin, at least float32
+    total: Array  # (…, 1), Σ_j h′(m_j)
     target: Array  # (…) of integers, at least int32
 
 
@@ -80,8 +81,13 @@ def hinge(
         label, number = _label(target, scores.shape)
         own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
         if form == "sum":
-            losses = jnp.where(label, 0, h(wide - (own - margin))[0]).sum(axis=-1)
-            cache: HingeSumCache | HingeMaxCache = HingeSumCache(scores, own - margin, target)
+            base = own - margin
+            missing = jnp.where(label | (wide <= base), 0, wide - base)  # by which a NaN stays one
+            losses = (missing * missing if squared else missing).sum(axis=-1)
+            # Summed here, where `missing` is at hand, h′ needs no array of its own in backward.
+            total = (missing if squared else jnp.sign(missing)).sum(axis=-1, keepdims=True)
+            total = 2 * total if squared else total
+            cache: HingeSumCache | HingeMaxCache = HingeSumCache(scores, base, total, target)
         else:
             others = jax.lax.stop_gradient(jnp.where(label, -jnp.inf, wide))
             top = others.max(axis=-1, keepdims=True)
@@ -101,16 +107,16 @@ def hinge(
             shape, dtype = cache.scores.shape, cache.scores.dtype
             label, _ = _label(cache.target, shape)
             slope = h(cache.scores.astype(cache.base.dtype) - cache.base)[1]
-            slope = jnp.where(label, 0, slope)
-            total = slope.sum(axis=-1, keepdims=True)
+            total = cache.total
         else:
             shape, dtype = cache.like.value
             label, number = _label(cache.target, shape)
             slope = jnp.where(number == cache.rival, cache.slope, 0)
             total = cache.slope
-        g = as_arrays(dlosses).astype(slope.dtype)
-        g = poisoned(is_label(cache.target, shape[-1]), g)[..., None]
-        return (g * jnp.where(label, -total, slope)).astype(dtype)
+        g = as_arrays(dlosses).astype(slope.dtype)[..., None]
+        valid = is_label(cache.target, shape[-1])[..., None]
+        own = poisoned(valid, -g * total)  # a select, else XLA:CPU writes a whole array of its rows
+        return jnp.where(label, own, poisoned(valid, g) * slope).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.zeros((classes, classes)), np.arange(classes)

@@ -113,9 +113,10 @@ def kl_divergence() -> Loss:
         log_y = check_scores(name, log_y, "log-probabilities")
         target = as_distribution(name, target, log_y.shape)
         wide = log_y.astype(accumulation_dtype(log_y.dtype))
-        p = mass_of(target, wide.dtype)
-        log_p = jnp.log(jnp.where(p == 0, 1, p))
-        losses = jnp.where(p == 0, 0, p * (log_p - wide)).sum(axis=-1)
+        p = target.astype(wide.dtype)
+        terms = jnp.where(p == 0, 0, p * (jnp.log(p) - wide))
+        # What is negative has no logarithm and is NaN already.
+        losses = jnp.where(p < np.inf, terms, jnp.nan).sum(axis=-1)
         return losses, DivergenceCache(target, Static(log_y.dtype))
 
     def backward(cache: DivergenceCache, dlosses: Array) -> Array:

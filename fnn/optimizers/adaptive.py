@@ -64,8 +64,11 @@ def scale_by_mean_square(
 
     def centred_rule(h: Any, g: Array, p: Array, v: Array, m: Array) -> tuple[Array, Array, Array]:
         del p  # the step depends on the gradients alone
-        v = h.decay * (v + (1 - h.decay) * jnp.square(g - m))
+        # The new m, from which g is decay times as far as from the old one: two loops that read what
+        # one of them writes would make XLA:CPU copy it. At a decay of 0 both distances are 0.
         m = h.decay * m + (1 - h.decay) * g
+        share = (1 - h.decay) / jnp.where(h.decay > 0, h.decay, jnp.ones_like(h.decay))
+        v = h.decay * v + share * jnp.square(g - m)
         return _over_root(g, v, h.eps, eps_inside), v, m
 
     hyper = {"decay": decay, "eps": eps}
@@ -91,7 +94,9 @@ def scale_by_last_updates(decay: Given, eps: Given) -> Optimizer:
     def rule(h: Any, g: Array, p: Array, v: Array, w: Array) -> tuple[Array, Array, Array]:
         del p  # the step depends on the gradients alone
         v = h.decay * v + (1 - h.decay) * jnp.square(g)
-        u = _over_root(g * jnp.sqrt(w + h.eps), v, h.eps, eps_inside=True)
+        total = v + h.eps
+        # One root and not two, which XLA:CPU would keep for the length of the step.
+        u = g * jnp.sqrt((w + h.eps) / jnp.where(total == 0, jnp.ones_like(total), total))
         w = h.decay * w + (1 - h.decay) * jnp.square(u)
         return u, v, w
 
@@ -106,8 +111,8 @@ def adagrad(rate: Given, eps: Given | None = None, *, dialect: str = "cs231n") -
         "cs231n":   params ← params - rate · g / (√s + eps)         s from 0,   eps 1e-8
         "optax":    params ← params - rate · g / √(s + eps)         s from 0.1, eps 1e-7
 
-    The effective rate, rate / √s, never grows again. The first step is -rate · sign(g) of "cs231n",
-    whatever the size of the gradient, and shorter of "optax", much so for gradients well below √0.1.
+    The effective rate, rate / √s, never grows again. The first step is -rate · sign(g) of "cs231n", for
+    gradients well above eps, and shorter of "optax", much so for gradients well below √0.1.
     "cs231n" is the form of the lecture notes and torch's, whose eps is 1e-10 and whose lr_decay is a
     schedule, 1/t; "optax" is Keras's too. Hyperparameters: rate, eps. State: one slot.
     Source: Duchi, Hazan, Singer (2011).
@@ -144,9 +149,10 @@ def rmsprop(
     Where eps stands matters as soon as gradients are small: √1e-8 is 1e-4. "torch" is the form of the
     lecture notes (cs231n) as well, "optax" that of TensorFlow and Keras. v starts at `initial`, 1 in
     TensorFlow 1. `centred` puts the variance of the gradients, v - (mean of g)², in v's place, and never
-    takes the root of a negative one. A momentum of 0 can be raised later, None cannot. torch's own
-    default decay is 0.99. Hyperparameters: rate, decay, eps; momentum if given. State: one slot, one more
-    with momentum, one more if centred.
+    takes the root of a negative one. A gradient that does not change has none, and is divided by eps
+    alone: the source has 1e-4 inside of the root. A momentum of 0 can be raised later, None cannot.
+    torch's own default decay is 0.99. Hyperparameters: rate, decay, eps; momentum if given. State: one
+    slot, one more with momentum, one more if centred.
     Sources: Tieleman, Hinton (2012); centred, with momentum: Graves (2013).
 
     Raises:
@@ -171,8 +177,8 @@ def adadelta(rate: Given = 1.0, decay: Given = 0.9, eps: Given = 1e-6) -> Optimi
         w ← decay · w + (1 - decay) · u²
         params ← params - rate · u
 
-    The first steps are of length √eps, and eps decides how long they take to grow. torch, Keras and
-    optax do the same; Keras's defaults are rate 1e-3, decay 0.95 and eps 1e-7.
+    The first step is of length √(eps / (1 - decay)), and eps decides how long steps take to grow. torch,
+    Keras and optax do the same; Keras's defaults are rate 1e-3, decay 0.95 and eps 1e-7.
     Hyperparameters: rate, decay, eps. State: two slots. Source: Zeiler (2012).
     """
     return compose(scale=scale_by_last_updates(decay, eps), rate=descend(rate))

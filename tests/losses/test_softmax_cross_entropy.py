@@ -47,6 +47,23 @@ def test_logits_that_break_the_composed_form():
     np.testing.assert_allclose(LOSS.backward(cache, jnp.ones(1)), [[1, 0, -1]], atol=1e-7)
 
 
+@pytest.mark.parametrize("offset", [1e4, -1e4])
+@pytest.mark.parametrize("kind", ["labels", "distribution", "smoothed"])
+def test_logits_of_one_size_lose_no_digits(rng, kind, offset):
+    """log Σ exp in one float32 is 1e-3 off at 1e4, and the softmax as much."""
+    logits = (offset + rng.normal(size=(5, 4))).astype(np.float32)
+    labels = rng.integers(0, 4, 5)
+    share = 0.1 if kind == "smoothed" else 0.0
+    q = (1 - share) * np.eye(4)[labels] + share / 4
+    centred = logits.astype(np.float64) - offset
+    p = np.exp(centred) / np.exp(centred).sum(axis=1, keepdims=True)
+    target = q.astype(np.float32) if kind == "distribution" else labels
+    loss = losses.softmax_cross_entropy(smoothing=share)
+    value, cache = loss.forward(jnp.asarray(logits), target)
+    np.testing.assert_allclose(value, -(q * np.log(p)).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(loss.backward(cache, jnp.ones(5)), p - q, atol=2e-7)
+
+
 @pytest.mark.parametrize("dense", [False, True])
 def test_an_impossible_class_is_safe_in_both_modes(dense):
     logits = jnp.asarray([[0.0, 1.0, -jnp.inf]])
@@ -206,9 +223,9 @@ def test_a_class_without_weight_may_be_impossible():
     np.testing.assert_array_equal(loss.backward(cache, jnp.ones(1)), [[0, 0]])
 
 
-def test_cached_are_the_logits_and_one_number_an_example():
+def test_cached_are_the_logits_and_two_numbers_an_example():
     _, cache = jax.eval_shape(LOSS.forward, jnp.zeros((8, 1000)), jnp.zeros(8, jnp.int32))
-    assert sum(leaf.size for leaf in jax.tree.leaves(cache)) == 8 * 1000 + 8 + 8
+    assert sum(leaf.size for leaf in jax.tree.leaves(cache)) == 8 * 1000 + 2 * 8 + 8
 
 
 def test_options_that_make_no_sense():
