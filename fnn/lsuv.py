@@ -99,7 +99,8 @@ def lsuv(
     convolutions, maxout; and the gain of a `weight_norm`. Other layers are left as they are, and named
     in the report if they have parameters: recurrences and attention, whose output is no multiple of one
     kernel, embeddings, normalizations, and what is frozen or shared from elsewhere. In a loop over time,
-    all steps count together. Source: Mishkin, Matas (2016).
+    all steps count together. It looks at numbers, so it is no function for `jit` or `vmap`. Source:
+    Mishkin, Matas (2016).
 
     Args:
       net: the network.
@@ -253,7 +254,7 @@ def _changed(params: PyTree, place: _Place, change: Any) -> PyTree:
     field, new = change(params)
     whole = np.array(getattr(params, field))  # NumPy's: an update in jax would compile one a shape
     whole[place.block] = new(whole[place.block])
-    return params._replace(**{field: jnp.asarray(whole)})
+    return params._replace(**{field: jnp.asarray(whole, whole.dtype)})
 
 
 def _multiply(factor: float) -> Any:

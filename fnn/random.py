@@ -43,8 +43,10 @@ def child_key(key: jax.Array | None, name: str) -> jax.Array | None:
     folded = _threefry2x32(words, np.zeros(1, np.uint32), np.array([data], np.uint32))
     child = np.concatenate(folded)
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(child), impl=jax.random.key_impl(key))
-    return jnp.asarray(child)  # an old-style key stays one
+        return jax.random.wrap_key_data(
+            jnp.asarray(child, child.dtype), impl=jax.random.key_impl(key)
+        )
+    return jnp.asarray(child, child.dtype)  # an old-style key stays one
 
 
 def normal(

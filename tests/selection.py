@@ -1,8 +1,10 @@
 """Which rows of a table a property runs over at once, and which among the slow tests."""
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import jax
 import pytest
 
 
@@ -18,3 +20,17 @@ def first_of_each(names: Iterable[str]) -> list:
         seen.add(function)
         parameters.append(pytest.param(name, id=name, marks=marks))
     return parameters
+
+
+def compiled(function: Callable[[], object]) -> list[str]:
+    """What jax says of the programs that it compiles for a call."""
+    said: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("jax")
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        with jax.log_compiles(True):
+            function()
+    finally:
+        logger.removeHandler(handler)
+    return [message for message in said if "Compiling" in message]

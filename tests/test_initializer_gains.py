@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selection import compiled
 
 from fnn import initializers
 from fnn.initializers import gain
@@ -77,6 +78,27 @@ def test_constants_take_no_key():
     assert (filled == 0.5).all()
 
 
+@pytest.mark.parametrize("name", ["zeros", "ones", "constant"])
+def test_constants_of_a_traced_key_are_no_arrays_in_the_program(key, name):
+    made = initializers.constant(0.5) if name == "constant" else getattr(initializers, name)
+    jaxpr = jax.make_jaxpr(lambda k: made(k, (30, 20), jnp.bfloat16))(key)
+    assert jaxpr.consts == []
+    np.testing.assert_array_equal(
+        jax.jit(lambda k: made(k, (30, 20), jnp.bfloat16))(key), made(key, (30, 20), jnp.bfloat16)
+    )
+
+
+def test_nothing_is_compiled_for_a_new_shape(key):
+    """It would take longer than all else that an initialization does."""
+    for i, name in enumerate([*DRAWN, "zeros", "ones", "identity"]):
+        made = getattr(initializers, name)
+        if name == "truncated_normal":
+            continue  # its factor is a product in jax
+        for dtype in (jnp.float32, jnp.bfloat16):
+            call = lambda made=made, i=i, dtype=dtype: made(key, (3, 5, 23, 29 + i), dtype)
+            assert compiled(call) == [], name
+
+
 DRAWN = [n for n in dir(initializers) if n.endswith(("_normal", "_uniform", "orthogonal"))]
 
 
@@ -125,6 +147,7 @@ def test_an_orthogonal_matrix_of_a_traced_key_is_the_same(key):
         (lambda: initializers.variance_scaling(1, "both"), r"fan to be one of .*'average'.*'both'"),
         (lambda: initializers.variance_scaling(1, "in", "cauchy"), "law to be one of .*'cauchy'"),
         (lambda: initializers.truncated_normal(math.nan), "deviation finite and at least 0"),
+        (lambda: initializers.normal(-0.1), "normal: expected a deviation finite and at least 0"),
         (lambda: initializers.uniform(1, 1), "finite low < high, got 1 and 1"),
         (lambda: initializers.constant(math.inf), "finite value, got inf"),
         (lambda: initializers.scaled(initializers.zeros, math.nan), "finite factor, got nan"),

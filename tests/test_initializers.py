@@ -85,6 +85,19 @@ def test_realized_variance_is_the_claimed_one(key, name, kind):
         assert abs(drawn).max() < 2.28 * 0.3
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_low_precision_kernels_are_rounded_draws(key, name, dtype):
+    """Not draws in that dtype: bfloat16's uniform has 128 values, and a mean of -0.01 deviations."""
+    initializer = INITIALIZERS[name][0]
+    drawn, wide = (initializer(key, (200, 300), d) for d in (dtype, jnp.float32))
+    assert drawn.dtype == dtype
+    np.testing.assert_array_equal(drawn, wide.astype(dtype))
+    traced = jax.jit(lambda k: initializer(k, (200, 300), dtype))(key)
+    assert traced.dtype == dtype
+    assert np.mean(traced == drawn) > 0.999  # the last place of a float32 may decide the rounding
+
+
 @pytest.mark.parametrize("kind", KERNELS)
 def test_orthogonal_kernels_have_orthonormal_rows_or_columns(key, kind):
     build, shape, *_ = KERNELS[kind]

@@ -18,7 +18,7 @@ import numpy as np
 
 from fnn.extras import require
 from fnn.optimizers.hyperparameters import Schedule
-from fnn.optimizers.schedule_table import schedule_values
+from fnn.optimizers.schedules.table import schedule_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,7 +227,7 @@ def schedules(schedules: Mapping[str, Schedule | float], steps: int) -> "Figure"
     """Each schedule over its first `steps` counts and the one after: a panel each, on one axis of counts.
 
     The first and the last step's value and the largest are marked, with their numbers above; see
-    `fnn.optimizers.schedule_table` for what a count is.
+    `fnn.optimizers.schedules.table` for what a count is.
 
     Raises:
       ValueError: there is no schedule, no step, or a schedule does not give one number for one count.

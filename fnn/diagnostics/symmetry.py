@@ -31,6 +31,8 @@ _ADVICE: dict[str, str] = {
     "to be told",
 }
 
+_NO_KERNELS = {"b", "bias", "gain", "scale", "slope"}  # even with several numbers for each unit
+
 
 class Finding(NamedTuple):
     """Groups of units that have equal weights on one side."""
@@ -96,7 +98,8 @@ def symmetry(
     stacked blocks of a `repeat` count as one kernel.
 
     Args:
-      params: any tree of arrays; kernels are those with at least two numbers for each unit, and all `w`.
+      params: any tree of arrays; kernels are all `w`, and those with at least two numbers for each unit
+        that are not called b, b_…, bias, gain, scale or slope: in a `repeat`, these have two axes too.
       gradients: of a loss on a batch, a tree like `params`. Without it, whether they stay is unknown.
       tolerance: of equality, relative to the largest weight or gradient of the kernel.
 
@@ -129,7 +132,10 @@ def _is_kernel(path: str, leaf: Any) -> bool:
     shape = np.shape(leaf)
     if len(shape) < 2 or math.prod(shape) == 0:
         return False
-    return math.prod(shape[:-1]) > 1 or path.rpartition("/")[2] == "w"
+    name = path.rpartition("/")[2]
+    if name in _NO_KERNELS or name.startswith("b_"):
+        return False
+    return math.prod(shape[:-1]) > 1 or name == "w"
 
 
 def _check(leaves: dict[str, Any], grads: dict[str, Any]) -> None:

@@ -12,14 +12,14 @@ from fnn.initializers.initializer import Initializer, fans
 
 def zeros(key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1) -> jax.Array:
     """All zero: right for biases. As kernels, it leaves all units of a layer alike for ever."""
-    del key, groups  # nothing is drawn, nothing is scaled
-    return jnp.asarray(np.zeros(shape, dtype))  # jnp.zeros would compile a program a shape
+    del groups  # nothing is scaled
+    return _filled(key, shape, dtype, 0)
 
 
 def ones(key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1) -> jax.Array:
     """All one: right for the scale of a normalization."""
-    del key, groups  # nothing is drawn, nothing is scaled
-    return jnp.asarray(np.ones(shape, dtype))
+    del groups  # nothing is scaled
+    return _filled(key, shape, dtype, 1)
 
 
 def constant(value: float) -> Initializer:
@@ -34,10 +34,20 @@ def constant(value: float) -> Initializer:
     def initializer(
         key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
     ) -> jax.Array:
-        del key, groups  # nothing is drawn, nothing is scaled
-        return jnp.asarray(np.full(shape, value, dtype))
+        del groups  # nothing is scaled
+        return _filled(key, shape, dtype, value)
 
     return initializer
+
+
+def _filled(key: jax.Array | None, shape: tuple[int, ...], dtype: Any, value: float) -> jax.Array:
+    """By NumPy, as jax would compile a program a shape; by jax where the key is traced already.
+
+    jnp.asarray compiles as well, where it is not told the dtype.
+    """
+    if isinstance(key, jax.core.Tracer):
+        return jnp.full(shape, value, dtype)
+    return jnp.asarray(np.full(shape, value, dtype), dtype)
 
 
 def identity(
@@ -57,7 +67,7 @@ def identity(
     inputs, outputs = shape[-2], shape[-1] // groups
     w = np.zeros(shape, dtype)
     w[middle(shape)] = np.tile(np.eye(inputs, outputs, dtype=dtype), groups)
-    return jnp.asarray(w)
+    return jnp.asarray(w, dtype)
 
 
 def middle(shape: tuple[int, ...]) -> tuple[int, ...]:

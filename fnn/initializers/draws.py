@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn import random
-from fnn.initializers.initializer import Initializer, needs_key
+from fnn.dtypes import accumulation_dtype
+from fnn.initializers.initializer import Initializer, needs_key, rounded
 
 # What is left of the deviation of N(0, 1) when it is cut off at ±2: √(1 - 4 φ(2) / (Φ(2) - Φ(-2))).
 TRUNCATED = math.sqrt(
@@ -16,13 +17,18 @@ TRUNCATED = math.sqrt(
 
 
 def normal(stddev: float) -> Initializer:
-    """Independent draws of N(0, stddev²), whatever the shape."""
+    """Independent draws of N(0, stddev²), whatever the shape.
+
+    Raises:
+      ValueError: the deviation is negative or not finite.
+    """
+    _check_deviation("normal", stddev)
 
     def initializer(
         key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
     ) -> jax.Array:
         del groups  # the deviation is given
-        return random.normal(needs_key(key), shape, dtype, stddev)
+        return draw_normal(key, shape, dtype, stddev)
 
     return initializer
 
@@ -40,7 +46,7 @@ def uniform(low: float, high: float) -> Initializer:
         key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
     ) -> jax.Array:
         del groups  # the limits are given
-        return random.uniform(needs_key(key), shape, dtype, low, high)
+        return draw_uniform(key, shape, dtype, low, high)
 
     return initializer
 
@@ -54,16 +60,34 @@ def truncated_normal(stddev: float) -> Initializer:
     Raises:
       ValueError: the deviation is negative or not finite.
     """
-    if not (math.isfinite(stddev) and stddev >= 0):
-        raise ValueError(
-            f"truncated_normal: expected a deviation finite and at least 0, got {stddev}"
-        )
+    _check_deviation("truncated_normal", stddev)
 
     def initializer(
         key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
     ) -> jax.Array:
         del groups  # the deviation is given
-        unit = random.truncated_normal(needs_key(key), shape, dtype)
-        return jnp.asarray(stddev / TRUNCATED, unit.dtype) * unit
+        unit = random.truncated_normal(needs_key(key), shape, accumulation_dtype(dtype))
+        return rounded(jnp.asarray(stddev / TRUNCATED, unit.dtype) * unit, dtype)
 
     return initializer
+
+
+def _check_deviation(name: str, stddev: float) -> None:
+    if not (math.isfinite(stddev) and stddev >= 0):
+        raise ValueError(f"{name}: expected a deviation finite and at least 0, got {stddev}")
+
+
+def draw_normal(
+    key: jax.Array | None, shape: tuple[int, ...], dtype: Any, stddev: float
+) -> jax.Array:
+    """Draws of N(0, stddev²), in float32 at least before they are rounded to the dtype."""
+    wide = accumulation_dtype(dtype)
+    return rounded(random.normal(needs_key(key), shape, wide, stddev), dtype)
+
+
+def draw_uniform(
+    key: jax.Array | None, shape: tuple[int, ...], dtype: Any, low: float, high: float
+) -> jax.Array:
+    """Draws between `low` and `high`, in float32 at least before they are rounded to the dtype."""
+    wide = accumulation_dtype(dtype)
+    return rounded(random.uniform(needs_key(key), shape, wide, low, high), dtype)

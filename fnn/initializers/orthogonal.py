@@ -64,4 +64,4 @@ def delta_orthogonal(
         return jnp.zeros(shape, dtype).at[middle(shape)].set(jnp.concatenate(blocks, axis=-1))
     w = np.zeros(shape, dtype)
     w[middle(shape)] = np.concatenate([np.asarray(block) for block in blocks], axis=-1)
-    return jnp.asarray(w)
+    return jnp.asarray(w, dtype)

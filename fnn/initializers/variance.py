@@ -5,9 +5,8 @@ from typing import Any, Literal
 
 import jax
 
-from fnn import random
-from fnn.initializers.draws import truncated_normal
-from fnn.initializers.initializer import Initializer, fans, needs_key
+from fnn.initializers.draws import draw_normal, draw_uniform, truncated_normal
+from fnn.initializers.initializer import Initializer, fans
 
 Fan = Literal["in", "out", "average"]
 Law = Literal["normal", "uniform", "truncated"]
@@ -49,8 +48,8 @@ def variance_scaling(scale: float, fan: Fan = "in", law: Law = "normal") -> Init
             return truncated_normal(stddev)(key, shape, dtype)
         if law == "uniform":
             limit = math.sqrt(3) * stddev
-            return random.uniform(needs_key(key), shape, dtype, -limit, limit)
-        return random.normal(needs_key(key), shape, dtype, stddev)
+            return draw_uniform(key, shape, dtype, -limit, limit)
+        return draw_normal(key, shape, dtype, stddev)
 
     return initializer
 

@@ -9,7 +9,7 @@ import numpy as np
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, as_arrays
 from fnn.losses.cross_entropy import log_sum_exp
-from fnn.losses.loss import Loss, is_concrete
+from fnn.losses.loss import Loss
 from fnn.losses.targets import as_integers, as_prediction, poisoned
 
 
@@ -224,7 +224,7 @@ def _check(logits: Array, target: Any, blank: int) -> tuple[CTCTarget, Array]:
         target[0],
         (count, length),
         (lambda labels: is_said(labels, np.asarray(label_lengths)))
-        if is_concrete(label_lengths)
+        if not isinstance(label_lengths, jax.core.Tracer)
         else None,
         f"labels in [0, {classes}) that are not the blank {blank}",
     )

@@ -12,8 +12,6 @@ does): `backward` takes any dlosses, so that the line is the same for it.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-import jax
-
 from fnn.layer import Array, PyTree
 
 
@@ -40,8 +38,3 @@ class Loss(NamedTuple):
     forward: LossForward
     backward: LossBackward
     chance: Callable[[int], tuple[PyTree, PyTree]] | None = None
-
-
-def is_concrete(x: object) -> bool:
-    """Whether values can be looked at: not inside `jit`, `vmap`, `grad` or `scan`."""
-    return not isinstance(x, jax.core.Tracer)

@@ -5,13 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 from fnn.optimizers.descent import descend
 from fnn.optimizers.hyperparameters import Given, Schedule
-from fnn.optimizers.leafwise import leafwise, zeros
+from fnn.optimizers.leafwise import filled, leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 
 
@@ -137,15 +135,11 @@ def _factored_axes(shape: tuple[int, ...], min_side: int) -> tuple[int, int] | N
 
 
 def _without(p: Array, axis: int) -> Array:
-    return _begun(p.shape[:axis] + p.shape[axis + 1 :], p)
+    return filled(p, p.shape[:axis] + p.shape[axis + 1 :], 0.0)
 
 
 def _nothing(p: Array) -> Array:
-    return _begun((0,), p)
-
-
-def _begun(shape: tuple[int, ...], p: Array) -> Array:
-    return jnp.asarray(np.zeros(shape, accumulation_dtype(p.dtype)))
+    return filled(p, (0,), 0.0)
 
 
 def _rms(x: Array) -> Array:

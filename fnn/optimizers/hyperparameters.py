@@ -7,7 +7,7 @@ place as a pure function of the `steps` made so far, 0 at the first update.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ def with_hyperparameters(state: PyTree, **values: float | Array) -> PyTree:
 
     Raises:
       KeyError: the state has no such hyperparameter, or a schedule drives it.
-      ValueError: a value is out of range.
+      ValueError: a value is out of range, or no number; a schedule is for the optimizer to be made with.
     """
     for name, value in values.items():
         _check_range(name.rpartition("/")[2], value)
@@ -159,7 +159,11 @@ def check_hyper(**given: Given) -> None:
 
 
 def _check_range(name: str, value: Given) -> None:
-    if name not in _RANGES or callable(value) or isinstance(value, jax.core.Tracer):
+    if isinstance(value, jax.core.Tracer):
+        return
+    if value is None or isinstance(value, str | bool) or callable(value):
+        raise ValueError(f"expected {name} to be a number, got {value!r}")
+    if name not in _RANGES:
         return
     low, high = _RANGES[name]
     values = _on_the_host(value, np.float64)
@@ -187,7 +191,8 @@ def initial_hyper(**given: Given) -> Hyper:
     def leaf(value: Any) -> Array:
         if isinstance(value, jax.core.Tracer):
             return jnp.asarray(value, dtype=float)
-        return jnp.asarray(_on_the_host(value, jnp.result_type(float)))
+        dtype = jnp.result_type(float)
+        return jnp.asarray(_on_the_host(value, dtype), dtype)
 
     return {name: leaf(value) for name, value in given.items() if not callable(value)}
 
@@ -213,7 +218,7 @@ def current_hyper(hyper: Mapping[str, Array], steps: Any, **given: Given) -> Hyp
 
 def first_step() -> Array:
     """The number of steps made before the first one."""
-    return jnp.asarray(np.zeros((), np.int32))
+    return jnp.asarray(np.zeros((), np.int32), np.int32)
 
 
 def first_step_if_scheduled(*given: Given) -> Array | None:
@@ -221,6 +226,10 @@ def first_step_if_scheduled(*given: Given) -> Array | None:
     return first_step() if any(callable(value) for value in given) else None
 
 
+@overload
+def next_step(steps: None) -> None: ...
+@overload
+def next_step(steps: Array) -> Array: ...
 def next_step(steps: Array | None) -> Array | None:
     """The count after one more step; it stays at the last that an int32 has."""
     return None if steps is None else jnp.minimum(steps, _MOST - 1) + 1

@@ -49,10 +49,16 @@ def zeros(p: Array) -> Array:
 
 def full(p: Array, value: float | Array) -> Array:
     """A slot that holds `value` everywhere, at least float32."""
+    return filled(p, p.shape, value)
+
+
+def filled(p: Array, shape: tuple[int, ...], value: float | Array) -> Array:
+    """A slot of another shape than its parameter's that holds `value` everywhere, at least float32."""
     dtype = accumulation_dtype(p.dtype)
     if isinstance(value, jax.core.Tracer) or isinstance(p, jax.core.Tracer):
-        return jnp.full(p.shape, value, dtype)  # of a NumPy array, the program would hold all numbers
-    return jnp.asarray(np.full(p.shape, value, dtype))  # jnp.full would compile a program a shape
+        return jnp.full(shape, value, dtype)  # of a NumPy array, the program would hold all numbers
+    # jnp.full would compile a program a shape, and so would jnp.asarray that is not told the dtype.
+    return jnp.asarray(np.full(shape, value, dtype), dtype)
 
 
 def leafwise(
@@ -95,14 +101,19 @@ def leafwise(
             now = {**now, **prepare(SimpleNamespace(**now), t)}
         leaves, structure = jax.tree.flatten(params)
         gradients = jax.tree.leaves(grads)
-        for name in makers:
-            check_alike(state.slots[name], params, f"a state ({name})")
-        memory = [jax.tree.leaves(state.slots[name]) for name in makers]
+        memory = [_slot(state, name, params, structure) for name in makers]
         scalars = {dtype: SimpleNamespace(**_cast(now, dtype)) for dtype in _dtypes(leaves)}
-        results = []
+        results: list[tuple[Array, ...]] = []
         for p, g, *old in zip(leaves, gradients, *memory, strict=True):
             dtype = accumulation_dtype(p.dtype)
-            results.append(rule(scalars[dtype], g.astype(dtype), p.astype(dtype), *old))
+            made = rule(scalars[dtype], g.astype(dtype), p.astype(dtype), *old)
+            if [a.shape for a in made] != [a.shape for a in (p, *old)]:
+                raise ValueError(
+                    f"expected a state for parameters of shape {p.shape} at "
+                    f"{paths(params)[len(results)][0]!r}, got slots of {[a.shape for a in old]}; "
+                    "make it with init(params)"
+                )
+            results.append(made)
         updates, *new = zip(*results, strict=True) if results else [()] * (1 + len(makers))
         return jax.tree.unflatten(structure, updates), State(
             steps,
@@ -114,6 +125,23 @@ def leafwise(
         )
 
     return Optimizer(init, update)
+
+
+def _slot(state: State, name: str, params: PyTree, structure: Any) -> list[Array]:
+    """The leaves of a slot; their shapes are the rule's matter.
+
+    Raises:
+      ValueError: it is of other parameters; the first path is named.
+    """
+    leaves, found = jax.tree.flatten(state.slots[name])
+    if found != structure:
+        got, expected = (dict(paths(tree)).keys() for tree in (state.slots[name], params))
+        differing = [path for path in [*expected, *got] if (path in got) != (path in expected)]
+        raise ValueError(
+            f"expected a state for these parameters, got one with {name} of others: only one of them "
+            f"has {differing[:1]}; make it with init(params)"
+        )
+    return leaves
 
 
 def check_alike(tree: PyTree, params: PyTree, what: str) -> None:

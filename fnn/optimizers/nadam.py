@@ -14,6 +14,7 @@ from fnn.optimizers.hyperparameters import (
     current_hyper,
     first_step,
     initial_hyper,
+    next_step,
     started,
 )
 from fnn.optimizers.leafwise import State, leafwise, zeros
@@ -99,7 +100,7 @@ def _with_rising_momentum(b1: Given, b2: Given, eps: Given, momentum_decay: Give
 
     def update(grads: PyTree, state: NadamState, params: PyTree) -> tuple[PyTree, NadamState]:
         h = current_hyper(state.hyper, state.steps, **given)
-        steps = state.steps + 1
+        steps = next_step(state.steps)
         t = steps.astype(jnp.result_type(float))
         now, after = (
             h["b1"] * (1 - 0.5 * 0.96 ** (time * h["momentum_decay"])) for time in (t, t + 1)

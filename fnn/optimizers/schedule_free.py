@@ -20,6 +20,7 @@ from fnn.optimizers.hyperparameters import (
     current_hyper,
     first_step,
     initial_hyper,
+    next_step,
     started,
 )
 from fnn.optimizers.leafwise import State, check_alike, leafwise, zeros
@@ -183,7 +184,7 @@ def _schedule_free(
         grads: PyTree, state: ScheduleFreeState, params: PyTree
     ) -> tuple[PyTree, ScheduleFreeState]:
         h = current_hyper(state.hyper, state.steps, **given)
-        steps = state.steps + 1
+        steps = next_step(state.steps)
         progress = steps.astype(jnp.result_type(float)) / max(warmup_steps, 1)
         now = h["rate"] * jnp.minimum(1, progress)
         largest = jnp.maximum(state.largest, now)

@@ -10,7 +10,6 @@ import numpy as np
 from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.losses.loss import is_concrete
 from fnn.train.epoch import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.step import Batch, Metric, unpacked
@@ -74,7 +73,7 @@ def evaluate(
 
     def evaluated(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
         result = run(params, state, examples)
-        if is_concrete(result.loss) and not np.isfinite(result.loss):
+        if not isinstance(result.loss, jax.core.Tracer) and not np.isfinite(result.loss):
             check_targets(net, loss, params, state, examples)
         return result
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import chain, layers, value_and_grad
+from fnn import chain, layers, repeat, value_and_grad
 from fnn.diagnostics import symmetry
 from fnn.initializers import constant, he_normal, zeros
 from fnn.losses import softmax_cross_entropy
@@ -144,6 +144,16 @@ def test_zero_biases_and_scales_are_no_finding(key):
     assert report.findings == ()
     assert report.ok
     assert str(report) == "no two units alike in 1 kernels"
+
+
+def test_stacked_biases_and_scales_are_no_kernels(key):
+    """Those of a repeat have two axes, and so has the bias of a maxout."""
+    block = chain(layers.layer_norm(), layers.linear(4), layers.maxout(4, 3))
+    params, _ = chain(repeat(block, 3)).init(key, jnp.zeros((1, 4)))
+    assert params["repeat_1"]["block"]["linear_1"].b.shape == (3, 4)
+    report = symmetry(params)
+    assert report.findings == ()
+    assert report.kernels == 2
 
 
 def test_convolutions_and_recurrences(key):

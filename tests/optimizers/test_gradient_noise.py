@@ -17,6 +17,15 @@ def draws(transform, params, steps=1):
     return seen
 
 
+def test_the_callers_key_outlives_a_donated_state(key):
+    transform = add_noise(key)
+    for _ in range(2):
+        state = transform.init(jnp.ones(3))
+        donated = jax.jit(lambda state: state._replace(steps=state.steps + 1), donate_argnums=0)
+        donated(state)
+    assert jax.random.normal(key) < jnp.inf
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (3, 3, 2, 5), (2, 4, 3)])
 def test_every_units_gradient_has_mean_0(shape, rng):
     g = rng.normal(size=shape).astype(np.float32) + 3

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selection import compiled
 from stepping import every_row, every_row_compiled, parabola, run, scan, wavy, without_decay
 
 from fnn import optimizers
@@ -102,6 +103,14 @@ def test_a_compiled_init_holds_no_arrays(row):
     shapes = {"w": jax.ShapeDtypeStruct((300, 200), jnp.float32)}
     held = jax.make_jaxpr(row.optimizer().init)(shapes).consts
     assert all(np.size(constant) <= 1 for constant in held)
+
+
+@every_row
+def test_an_init_compiles_nothing_for_a_new_shape(row):
+    """A network of a hundred shapes would wait for seconds."""
+    row.optimizer().init({"w": np.ones((3, 2), np.float32)})
+    init = row.optimizer().init
+    assert compiled(lambda: init({"w": np.ones((17, 19), np.float32)})) == []
 
 
 @every_row

@@ -192,6 +192,18 @@ def test_values_that_no_step_is_made_with(given, expected):
         with_hyperparameters(state, **given)
 
 
+@pytest.mark.parametrize("rate", ["0.1", None, True], ids=repr)
+def test_what_is_no_number(rate):
+    with pytest.raises(ValueError, match=f"expected rate to be a number, got {rate!r}"):
+        optimizers.sgd(rate)
+
+
+def test_a_schedule_for_a_state_that_holds_a_number():
+    state = optimizers.sgd(0.1).init(jnp.ones(2))
+    with pytest.raises(ValueError, match="expected rate to be a number, got <function"):
+        with_hyperparameters(state, rate=optimizers.schedules.constant(0.1))
+
+
 @pytest.mark.parametrize("decay", [1.0, -0.1, np.nan])
 @pytest.mark.parametrize("dialect", ["trace", "velocity"])
 def test_a_decay_that_does_not_decay(decay, dialect):
@@ -204,9 +216,9 @@ def test_a_decay_that_does_not_decay(decay, dialect):
 @pytest.mark.parametrize("shape", [(1,), (2,), (3, 1)], ids=str)
 def test_several_numbers_for_one(shape):
     """They would be broadcast against the parameters, which took their shape."""
-    with pytest.raises(ValueError, match="rate to be one number, got shape .* jax.vmap"):
+    with pytest.raises(ValueError, match=r"rate to be one number, got shape .* jax.vmap"):
         optimizers.sgd(np.full(shape, 0.1))
-    with pytest.raises(ValueError, match="eps to be one number, got shape .* jax.vmap"):
+    with pytest.raises(ValueError, match=r"eps to be one number, got shape .* jax.vmap"):
         jax.eval_shape(lambda eps: optimizers.adam(eps=eps).init(jnp.ones(2)), jnp.ones(shape))
 
 
@@ -215,10 +227,13 @@ def test_several_numbers_for_one(shape):
     [
         (
             {"w": jnp.ones(1)},
-            r"state \(trace\) of the parameters' shapes, \(3,\) at 'w', got \(1,\)",
+            r"parameters of shape \(3,\) at 'w', got slots of \[\(1,\)\]",
         ),
-        ({"w": jnp.ones(3), "b": jnp.ones(3)}, "got one more leaf 'b'"),
-        ({"v": jnp.ones(3)}, "got no leaf 'w'"),
+        (
+            {"w": jnp.ones(3), "b": jnp.ones(3)},
+            r"one with trace of others: only one of them has \['b'\]",
+        ),
+        ({"v": jnp.ones(3)}, r"one with trace of others: only one of them has \['w'\]"),
     ],
     ids=["shape", "one more", "another name"],
 )

@@ -23,6 +23,7 @@ from fnn.optimizers.hyperparameters import (
     current_hyper,
     first_step,
     initial_hyper,
+    next_step,
     started,
 )
 from fnn.optimizers.leafwise import check_alike, check_real, zeros
@@ -255,6 +256,6 @@ def _scale_by_curvature(
             return g.astype(dtype) / jnp.where(curved == 0, jnp.ones_like(curved), curved)
 
         updates = jax.tree.map(divided, grads, mean)
-        return updates, CurvatureState(state.steps + 1, state.hyper, {"mean": mean})
+        return updates, CurvatureState(next_step(state.steps), state.hyper, {"mean": mean})
 
     return Optimizer(init, update)

@@ -100,7 +100,7 @@ def nowhere() -> Reached:
 def somewhere(params: PyTree) -> Reached:
     """Before the first update, for a minimizer that does evaluate where it goes."""
     value = jnp.asarray(np.zeros((), scalar_dtype(params)))
-    grads = jax.tree.map(lambda p: jnp.asarray(np.zeros(p.shape, p.dtype)), params)
+    grads = jax.tree.map(lambda p: jnp.asarray(np.zeros(p.shape, p.dtype), p.dtype), params)
     return nowhere()._replace(value=value, grads=grads)
 
 

@@ -20,6 +20,7 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
+from fnn.optimizers.leafwise import filled
 from fnn.optimizers.minimizers.line_search import Search, check_wolfe, line_search
 from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, somewhere
 from fnn.optimizers.minimizers.vectors import (
@@ -92,15 +93,17 @@ def lbfgs(
 
     def init(params: PyTree) -> LBFGSState:
         dtype = scalar_dtype(params)
-        # Of NumPy's zeros: jnp.zeros would compile a program for every shape.
-        rows = jax.tree.map(lambda p: np.zeros((history, *p.shape), scalar_dtype(p)), params)
+
+        def rows() -> PyTree:
+            return jax.tree.map(lambda p: filled(p, (history, *p.shape), 0.0), params)
+
         return LBFGSState(
             first_step_if_scheduled(*hyper.values()),
             initial_hyper(**hyper),
             somewhere(params),
             History(
-                jax.tree.map(jnp.asarray, rows),
-                jax.tree.map(jnp.asarray, rows),
+                rows(),
+                rows(),
                 jnp.asarray(np.zeros(history, dtype)),
                 jnp.asarray(np.zeros((), np.int32)),
                 jnp.asarray(np.ones((), dtype)),

@@ -47,7 +47,7 @@ def check_end(schedule: str, start: Value, final: Value, *, falls: bool = True) 
         raise ValueError(f"{schedule}: expected final {side} start, {start}, got {final}")
 
 
-def check_factor(schedule: str, name: str, factor: float, low: float, high: float) -> float:
+def check_factor(schedule: str, name: str, factor: Value, low: float, high: float) -> float:
     """The factor as a float.
 
     Raises:

@@ -24,6 +24,7 @@ from fnn.optimizers.hyperparameters import (
     current_hyper,
     first_step,
     initial_hyper,
+    next_step,
 )
 from fnn.optimizers.leafwise import check_alike, check_real, zeros
 from fnn.optimizers.optimizer import Optimizer, apply_updates
@@ -70,7 +71,7 @@ def uniform_average(start: int = 0) -> Optimizer:
         raise ValueError(f"expected to start the average at step 0 or later, got {start}")
 
     def shares(state: AverageState) -> tuple[Array, Array]:
-        count = jnp.maximum(state.steps + 1 - start, 1).astype(state.weight.dtype)
+        count = jnp.maximum(next_step(state.steps) - start, 1).astype(state.weight.dtype)
         return 1 - 1 / count, 1 / count
 
     return _average(shares, initial=True, hyper={})
@@ -135,7 +136,7 @@ def _average(
         mean = jax.tree.map(mix, state.mean, apply_updates(params, updates))
         weight = a * state.weight + b
         return jax.tree.map(_widened, updates), AverageState(
-            state.steps + 1, state.hyper, weight.astype(state.weight.dtype), mean
+            next_step(state.steps), state.hyper, weight.astype(state.weight.dtype), mean
         )
 
     return Optimizer(init, update)

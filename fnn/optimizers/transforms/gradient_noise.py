@@ -15,6 +15,7 @@ from fnn.optimizers.hyperparameters import (
     current_hyper,
     first_step,
     initial_hyper,
+    next_step,
 )
 from fnn.optimizers.leafwise import check_alike, check_real, leafwise
 from fnn.optimizers.norms import unit_axes
@@ -64,7 +65,9 @@ def add_noise(key: Array, variance: Given = 0.3, power: Given = 0.55) -> Optimiz
 
     def init(params: PyTree) -> NoiseState:
         check_real(params, "parameters")
-        return NoiseState(first_step(), initial_hyper(**given), key)
+        # A state may be donated; the caller's key is not ours to give away.
+        own = jax.device_put(key, may_alias=False)
+        return NoiseState(first_step(), initial_hyper(**given), own)
 
     def update(grads: PyTree, state: NoiseState, params: PyTree) -> tuple[PyTree, NoiseState]:
         check_alike(grads, params, "gradients")
@@ -79,6 +82,6 @@ def add_noise(key: Array, variance: Given = 0.3, power: Given = 0.55) -> Optimiz
             draw = normal(jax.random.fold_in(step_key, name_hash(path)), g.shape, dtype)
             noisy.append(g.astype(dtype) + deviation.astype(dtype) * draw)
         updates = jax.tree.unflatten(jax.tree.structure(grads), noisy)
-        return updates, state._replace(steps=state.steps + 1)
+        return updates, state._replace(steps=next_step(state.steps))
 
     return Optimizer(init, update)
