@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.initializers.initializer import Initializer, fans
+from fnn.initializers.initializer import Initializer, fans, on_device
 
 
 def zeros(key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1) -> jax.Array:
@@ -41,13 +41,10 @@ def constant(value: float) -> Initializer:
 
 
 def _filled(key: jax.Array | None, shape: tuple[int, ...], dtype: Any, value: float) -> jax.Array:
-    """By NumPy, as jax would compile a program a shape; by jax where the key is traced already.
-
-    jnp.asarray compiles as well, where it is not told the dtype.
-    """
+    """By NumPy, as jax would compile a program a shape; by jax where the key is traced already."""
     if isinstance(key, jax.core.Tracer):
         return jnp.full(shape, value, dtype)
-    return jnp.asarray(np.full(shape, value, dtype), dtype)
+    return on_device(np.full(shape, value, dtype), dtype)
 
 
 def identity(
@@ -67,7 +64,7 @@ def identity(
     inputs, outputs = shape[-2], shape[-1] // groups
     w = np.zeros(shape, dtype)
     w[middle(shape)] = np.tile(np.eye(inputs, outputs, dtype=dtype), groups)
-    return jnp.asarray(w, dtype)
+    return on_device(w, dtype)
 
 
 def middle(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,11 +4,10 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from fnn import random
 from fnn.dtypes import accumulation_dtype
-from fnn.initializers.initializer import Initializer, needs_key, rounded
+from fnn.initializers.initializer import Initializer, multiplied, needs_key, rounded
 
 # What is left of the deviation of N(0, 1) when it is cut off at ±2: √(1 - 4 φ(2) / (Φ(2) - Φ(-2))).
 TRUNCATED = math.sqrt(
@@ -67,7 +66,7 @@ def truncated_normal(stddev: float) -> Initializer:
     ) -> jax.Array:
         del groups  # the deviation is given
         unit = random.truncated_normal(needs_key(key), shape, accumulation_dtype(dtype))
-        return rounded(jnp.asarray(stddev / TRUNCATED, unit.dtype) * unit, dtype)
+        return multiplied(unit, stddev / TRUNCATED, dtype)
 
     return initializer
 

@@ -43,7 +43,7 @@ def scaled(initializer: Initializer, factor: float) -> Initializer:
         key: jax.Array | None, shape: tuple[int, ...], dtype: Any, groups: int = 1
     ) -> jax.Array:
         drawn = initializer(key, shape, accumulation_dtype(dtype), groups)
-        return rounded(jnp.asarray(float(factor), drawn.dtype) * drawn, dtype)
+        return multiplied(drawn, factor, dtype)
 
     return initializer_scaled
 
@@ -59,6 +59,13 @@ def needs_key(key: jax.Array | None) -> jax.Array:
     return key
 
 
+def multiplied(drawn: jax.Array, factor: float, dtype: Any) -> jax.Array:
+    """What was drawn times a factor, and then rounded to the dtype."""
+    if isinstance(drawn, jax.core.Tracer):
+        return rounded(jnp.asarray(float(factor), drawn.dtype) * drawn, dtype)
+    return on_device(drawn.dtype.type(factor) * np.asarray(drawn), dtype)
+
+
 def rounded(drawn: jax.Array, dtype: Any) -> jax.Array:
     """What was drawn in float32, in a dtype that may be narrower.
 
@@ -68,4 +75,13 @@ def rounded(drawn: jax.Array, dtype: Any) -> jax.Array:
         return drawn
     if isinstance(drawn, jax.core.Tracer):
         return drawn.astype(dtype)
-    return jnp.asarray(np.asarray(drawn), dtype)  # astype would compile a program a shape
+    return on_device(np.asarray(drawn), dtype)
+
+
+def on_device(w: np.ndarray, dtype: Any) -> jax.Array:
+    """The array in this dtype, rounded by NumPy: a change of dtype in jax compiles a program a shape.
+
+    So does jnp.asarray where it is not told the dtype.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    return jnp.asarray(w.astype(dtype), dtype)

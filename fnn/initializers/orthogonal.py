@@ -10,7 +10,7 @@ import numpy as np
 from fnn import random
 from fnn.dtypes import accumulation_dtype
 from fnn.initializers.constants import middle
-from fnn.initializers.initializer import fans, needs_key
+from fnn.initializers.initializer import fans, needs_key, on_device
 
 
 def orthogonal(
@@ -33,7 +33,8 @@ def orthogonal(
     numpy: Any = jnp if isinstance(drawn, jax.core.Tracer) else np
     q, r = numpy.linalg.qr(numpy.asarray(drawn))
     q = numpy.where(numpy.diagonal(r)[None] < 0, -q, q)
-    return jnp.asarray((q if rows >= columns else q.T).reshape(shape), dtype)
+    w = (q if rows >= columns else q.T).reshape(shape)
+    return w.astype(dtype) if isinstance(w, jax.core.Tracer) else on_device(w, dtype)
 
 
 def delta_orthogonal(
@@ -60,8 +61,8 @@ def delta_orthogonal(
     key = needs_key(key)
     keys = [key] if groups == 1 else [random.child_key(key, str(g)) for g in range(groups)]
     blocks = [orthogonal(k, (inputs, outputs), dtype) for k in keys]
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(blocks[0], jax.core.Tracer):
         return jnp.zeros(shape, dtype).at[middle(shape)].set(jnp.concatenate(blocks, axis=-1))
     w = np.zeros(shape, dtype)
     w[middle(shape)] = np.concatenate([np.asarray(block) for block in blocks], axis=-1)
-    return jnp.asarray(w, dtype)
+    return on_device(w, dtype)

@@ -201,7 +201,8 @@ def current_hyper(hyper: Mapping[str, Array], steps: Any, **given: Given) -> Hyp
     """All hyperparameters after `steps` steps: those of the state, and the schedules' values.
 
     Raises:
-      ValueError: the state was made with numbers where a schedule is given now, or the other way around.
+      ValueError: the state was made with numbers where a schedule is given now, or the other way around;
+        or a schedule does not give one number.
     """
     scheduled = {name for name, value in given.items() if callable(value)}
     if hyper.keys() != given.keys() - scheduled or (scheduled and steps is None):
@@ -211,9 +212,18 @@ def current_hyper(hyper: Mapping[str, Array], steps: Any, **given: Given) -> Hyp
             "optimizer's init"
         )
     return {
-        name: jnp.asarray(value(steps), dtype=float) if callable(value) else hyper[name]
+        name: _scheduled(name, value(steps)) if callable(value) else hyper[name]
         for name, value in given.items()
     }
+
+
+def _scheduled(name: str, value: Any) -> Array:
+    now = jnp.asarray(value, dtype=float)
+    if now.shape != ():
+        raise ValueError(
+            f"expected the schedule of {name} to give one number for one count, got shape {now.shape}"
+        )
+    return now
 
 
 def first_step() -> Array:

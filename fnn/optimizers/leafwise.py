@@ -61,6 +61,14 @@ def filled(p: Array, shape: tuple[int, ...], value: float | Array) -> Array:
     return jnp.asarray(np.full(shape, value, dtype), dtype)
 
 
+def owned(p: Array) -> Array:
+    """A copy of a parameter, at least float32, in memory of its own: both may be donated.
+
+    jnp.array with copy=True would compile a program a shape.
+    """
+    return jax.device_put(jnp.asarray(p, accumulation_dtype(p.dtype)), may_alias=False)
+
+
 def leafwise(
     rule: Rule,
     *,
@@ -110,8 +118,8 @@ def leafwise(
             if [a.shape for a in made] != [a.shape for a in (p, *old)]:
                 raise ValueError(
                     f"expected a state for parameters of shape {p.shape} at "
-                    f"{paths(params)[len(results)][0]!r}, got slots of {[a.shape for a in old]}; "
-                    "make it with init(params)"
+                    f"{paths(params)[len(results)][0]!r}, got slots of {[a.shape for a in old]}, which "
+                    f"lead to {[a.shape for a in made]}; make it with init(params)"
                 )
             results.append(made)
         updates, *new = zip(*results, strict=True) if results else [()] * (1 + len(makers))
@@ -175,11 +183,14 @@ def check_real(tree: PyTree, what: str) -> None:
     """Refuse what has no direction to move in.
 
     Raises:
-      TypeError: a leaf is not of a real floating dtype.
+      TypeError: a leaf is no array, or not of a real floating dtype.
     """
-    if all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(tree)):
+    leaves = jax.tree.leaves(tree)
+    if all(hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         return
     for path, leaf in paths(tree):
+        if not hasattr(leaf, "dtype"):
+            raise TypeError(f"expected {what} to be arrays, got {leaf!r} at {path!r}")
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
                 f"expected {what} of a real floating dtype, got {leaf.dtype} at {path!r}"

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
 from fnn.optimizers.hyperparameters import (
     Given,
@@ -23,7 +22,7 @@ from fnn.optimizers.hyperparameters import (
     next_step,
     started,
 )
-from fnn.optimizers.leafwise import State, check_alike, leafwise, zeros
+from fnn.optimizers.leafwise import State, check_alike, leafwise, owned, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 from fnn.optimizers.transforms.decay import decay_weights
 
@@ -161,13 +160,9 @@ def _schedule_free(
         x = x + h.share * (z - x)
         return (z - y) + h.interpolation * (x - z), z
 
-    def copy(p: Array) -> Array:
-        # Of its own, so that a step may be given both parameters and state to overwrite.
-        return jnp.array(p, dtype=accumulation_dtype(p.dtype), copy=True)
-
     # The lift over the tree; the scalars are handed to it as the state of each step.
     names = ("rate", "share", "before", "interpolation")
-    lifted = leafwise(rule, hyper=dict.fromkeys(names, 0.5), slots={"z": copy})
+    lifted = leafwise(rule, hyper=dict.fromkeys(names, 0.5), slots={"z": owned})
 
     def init(params: PyTree) -> ScheduleFreeState:
         return ScheduleFreeState(

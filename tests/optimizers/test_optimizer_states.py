@@ -178,3 +178,24 @@ def test_the_state_goes_through_cond_and_scan(row):
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, expected
     )
     assert jax.tree.structure(state) == jax.tree.structure(start[1])
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (
+            {"w": jnp.ones(1)},
+            r"parameters of shape \(3,\) at 'w', got slots of \[\(1,\)\]",
+        ),
+        (
+            {"w": jnp.ones(3), "b": jnp.ones(3)},
+            r"one with trace of others: only one of them has \['b'\]",
+        ),
+        ({"v": jnp.ones(3)}, r"one with trace of others: only one of them has \['w'\]"),
+    ],
+    ids=["shape", "one more", "another name"],
+)
+def test_the_state_of_other_parameters(other, expected):
+    optimizer, params = optimizers.momentum(0.1), {"w": jnp.ones(3)}
+    with pytest.raises(ValueError, match=expected):
+        optimizer.update(params, optimizer.init(other), params)

@@ -222,27 +222,6 @@ def test_several_numbers_for_one(shape):
         jax.eval_shape(lambda eps: optimizers.adam(eps=eps).init(jnp.ones(2)), jnp.ones(shape))
 
 
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [
-        (
-            {"w": jnp.ones(1)},
-            r"parameters of shape \(3,\) at 'w', got slots of \[\(1,\)\]",
-        ),
-        (
-            {"w": jnp.ones(3), "b": jnp.ones(3)},
-            r"one with trace of others: only one of them has \['b'\]",
-        ),
-        ({"v": jnp.ones(3)}, r"one with trace of others: only one of them has \['w'\]"),
-    ],
-    ids=["shape", "one more", "another name"],
-)
-def test_the_state_of_other_parameters(other, expected):
-    optimizer, params = optimizers.momentum(0.1), {"w": jnp.ones(3)}
-    with pytest.raises(ValueError, match=expected):
-        optimizer.update(params, optimizer.init(other), params)
-
-
 @every_row
 def test_another_optimizers_state(row):
     params = {"w": jnp.ones((2, 2))}
@@ -275,6 +254,11 @@ def test_parameters_without_a_direction_are_refused_by_their_path(row):
     for leaf in (jnp.arange(3), jnp.ones(3, complex)):
         with pytest.raises(TypeError, match=f"real floating dtype, got {leaf.dtype} at 'w'"):
             row.optimizer().init({"w": leaf})
+
+
+def test_a_python_number_is_no_parameter():
+    with pytest.raises(TypeError, match=r"expected parameters to be arrays, got 1\.0 at 'w'"):
+        optimizers.adam().init({"w": 1.0})
 
 
 @every_row

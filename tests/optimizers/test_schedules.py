@@ -80,6 +80,14 @@ def test_a_state_made_with_a_number_where_a_schedule_is_given():
             optimizer.update(params, state, params)
 
 
+def test_a_schedule_that_gives_several_numbers():
+    optimizer, params = optimizers.sgd(lambda count: jnp.full(2, 0.1)), jnp.ones(2)
+    with pytest.raises(
+        ValueError, match=r"schedule of rate to give one number .* got shape \(2,\)"
+    ):
+        optimizer.update(params, optimizer.init(params), params)
+
+
 class TestLargeCounts:
     """Beyond 2²⁴, where float32 has no odd integers any more, counts stay exact."""
 

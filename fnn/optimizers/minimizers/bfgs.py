@@ -66,12 +66,12 @@ def bfgs(
     check_search(hyper, max_evaluations)
 
     def init(params: PyTree) -> BFGSState:
-        n = sum(leaf.size for leaf in jax.tree.leaves(params))
+        n, dtype = sum(leaf.size for leaf in jax.tree.leaves(params)), scalar_dtype(params)
         return BFGSState(
             first_step_if_scheduled(*hyper.values()),
             initial_hyper(**hyper),
             somewhere(params),
-            jnp.asarray(np.eye(n, dtype=scalar_dtype(params))),
+            jnp.asarray(np.eye(n, dtype=dtype), dtype),
             jnp.asarray(np.zeros((), np.int32)),
         )
 

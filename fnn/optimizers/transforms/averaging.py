@@ -26,7 +26,7 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.leafwise import check_alike, check_real, zeros
+from fnn.optimizers.leafwise import check_alike, check_real, owned, zeros
 from fnn.optimizers.optimizer import Optimizer, apply_updates
 from fnn.tree import paths
 
@@ -116,13 +116,10 @@ def _average(
 ) -> Optimizer:
     """``mean ← a · mean + b · p`` with (a, b) = shares(state), from the initial parameters or from 0."""
 
-    def wide(p: Array) -> Array:
-        return jnp.array(p, accumulation_dtype(p.dtype), copy=True)  # the parameters may be donated
-
     def init(params: PyTree) -> AverageState:
         check_real(params, "parameters")
         weight = jnp.asarray(np.asarray(initial, np.float64))
-        mean = jax.tree.map(wide if initial else zeros, params)
+        mean = jax.tree.map(owned if initial else zeros, params)
         return AverageState(first_step(), initial_hyper(**hyper), weight, mean)
 
     def update(updates: PyTree, state: AverageState, params: PyTree) -> tuple[PyTree, AverageState]:
@@ -171,7 +168,7 @@ def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: float = 0.5) -> O
 
     def init(params: PyTree) -> LookaheadState:
         check_real(params, "parameters")
-        slow = jax.tree.map(lambda p: jnp.array(p, accumulation_dtype(p.dtype), copy=True), params)
+        slow = jax.tree.map(owned, params)
         hyper = initial_hyper(slow_rate=slow_rate)
         return LookaheadState(first_step(), hyper, slow, optimizer.init(params))
 
