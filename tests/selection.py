@@ -22,6 +22,16 @@ def first_of_each(names: Iterable[str]) -> list:
     return parameters
 
 
+def few(names: Iterable[str], quick: int) -> list:
+    """The names as parameters: `quick` of them, evenly spread, run at once, the others are slow."""
+    listed = list(names)
+    chosen = {round(i * (len(listed) - 1) / max(quick - 1, 1)) for i in range(quick)}
+    return [
+        pytest.param(name, id=name, marks=() if i in chosen else (pytest.mark.slow,))
+        for i, name in enumerate(listed)
+    ]
+
+
 def compiled(function: Callable[[], object]) -> list[str]:
     """What jax says of the programs that it compiles for a call."""
     said: list[str] = []

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from selection import few
 
 from experiments.foreign_cases import cases, methods_of
 from fnn import check
@@ -17,25 +18,13 @@ RIGHT = [name for name, case in cases().items() if not case.finding]
 # What proves first derivatives; the rest is for `python -m experiments.foreign`, and takes minutes.
 FIRST_ORDER = ("reverse mode", "forward mode", "numerical", "linearity", "eager")
 
-# Large primals, or loops, which are compiled again in every mode.
-SLOW = (
-    "jax.scipy.special.ndtri",
-    "optax sigmoid_focal_loss",
-    "jax.numpy.linalg.cholesky",
-    "lineax linear_solve, CG",
-    "optimistix root_find, Newton",
-)
-
 
 def examined(name, methods):
     case = cases()[name]
     return check.function(case.function, *case.arguments, reference=case.reference, methods=methods)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in RIGHT],
-)
+@pytest.mark.parametrize("name", few(RIGHT, 5))
 def test_right_derivatives_pass(name):
     report = examined(name, FIRST_ORDER)
     assert report.ok, report

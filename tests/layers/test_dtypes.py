@@ -102,12 +102,10 @@ def test_y_and_dx_are_of_xs_dtype_and_dparams_of_the_parameters(
             assert distance(got, wanted) <= tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "dy_dtype"),
-    [
-        (jnp.bfloat16, np.float32),
-        pytest.param(jnp.float32, jnp.bfloat16, marks=pytest.mark.slow),
-    ],
+    [(jnp.bfloat16, np.float32), (jnp.float32, jnp.bfloat16)],
     ids=["float32 in bfloat16", "bfloat16 in float32"],
 )
 def test_numpy_cotangents_of_another_dtype_change_no_dtype(row, rng, key, dtype, dy_dtype):
@@ -122,6 +120,7 @@ def test_numpy_cotangents_of_another_dtype_change_no_dtype(row, rng, key, dtype,
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.slow
 def test_float64_in_a_float32_program_is_taken_in_one_dtype_throughout(row, rng, key):
     """Under x64 a network of float32 gets a float64 cotangent from much of numpy."""
     with jax.enable_x64(True):
