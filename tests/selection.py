@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import jax
 import pytest
 
+from fnn.check.battery import METHODS
+
 
 def first_of_each(names: Iterable[str]) -> list:
     """The names of all rows, as parameters; those that repeat a function with other settings are slow.
@@ -20,6 +22,15 @@ def first_of_each(names: Iterable[str]) -> list:
         seen.add(function)
         parameters.append(pytest.param(name, id=name, marks=marks))
     return parameters
+
+
+# What proves a first derivative. The whole battery takes three times as long: it is for the slow tests.
+FIRST_ORDER = ("structure", "reverse mode", "forward mode", "numerical", "linearity")
+batteries = pytest.mark.parametrize(
+    "methods",
+    [FIRST_ORDER, pytest.param(METHODS, marks=pytest.mark.slow)],
+    ids=["first order", "every method"],
+)
 
 
 def few(names: Iterable[str], quick: int) -> list:

@@ -48,7 +48,9 @@ def checkout(tmp_path):
 
 def run(folder, *arguments):
     # `make test` hands its level and flags on, and a make inside a make says so in its first line.
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    outer = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "ARGS"))
+    }
     return subprocess.run(
         ["make", "PYTHON=./python", *arguments],
         cwd=folder,

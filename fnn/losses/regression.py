@@ -83,7 +83,7 @@ def huber(delta: float = 1.0, reduction: Reduction = "sum") -> Loss:
         # A select comes last, since XLA:CPU then makes one loop of all before the sum: 0.6 of the time
         # of `minimum`, whose constant it holds as a whole array.
         size = jnp.abs(error)
-        near = size <= delta
+        near = ~(size > delta)  # NaN too: autodiff of its size would be a number
         small = jnp.where(near, error, 0)  # ∞ · 0 would be NaN in autodiff
         return jnp.where(near, 0.5 * small * small, delta * (size - 0.5 * delta))
 

@@ -69,7 +69,10 @@ def adam(
         m ← b1 · m + (1 - b1) · g        v ← b2 · v + (1 - b2) · g²        t ← t + 1
         params ← params - rate · (m / (1 - b1ᵗ)) / (√(v / (1 - b2ᵗ)) + eps)
 
-    Hyperparameters: rate, b1, b2, eps. State: two moments for every parameter, at least float32.
+    Hyperparameters: rate, b1, b2, eps. State: two moments for every parameter, at least float32. Under a
+    schedule of b1 or b2, or after a change of one, the correction 1 - bᵗ is by the present b, as if all
+    steps had been made with it. A gradient above 1.8e19, whose square is infinite in float32, stops its
+    parameter for good, and does not show in the update; `train.step` and `skip_nonfinite` refuse it.
 
     Dialects: "paper" is the rule above, Algorithm 1 of the paper, which PyTorch and optax follow too.
     "keras" corrects both moments in the rate, as the paper proposes for speed; eps is then added to the

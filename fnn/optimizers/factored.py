@@ -104,8 +104,9 @@ def scale_by_factored_squares(power: Given, eps: Given, *, min_side: int = 128) 
         row = h.kept * row + h.fresh * s.mean(axis=longest)
         column = h.kept * column + h.fresh * s.mean(axis=second)
         wide_row = jnp.expand_dims(row, longest)
-        share = wide_row / wide_row.mean(axis=second, keepdims=True)
-        factors = jax.lax.rsqrt(share), jax.lax.rsqrt(jnp.expand_dims(column, second))
+        # Two roots, as the quotient of a row without a gradient, eps, and a large mean would underflow.
+        mean = jnp.sqrt(wide_row.mean(axis=second, keepdims=True))
+        factors = jax.lax.rsqrt(wide_row) * mean, jax.lax.rsqrt(jnp.expand_dims(column, second))
         return g * factors[0] * factors[1], row, column, square
 
     return leafwise(

@@ -87,7 +87,8 @@ def leafwise(
     Raises:
       ValueError: a hyperparameter is a number out of range.
     Raises (by `update`):
-      ValueError: gradients, parameters and state differ in structure or shape; it names the path.
+      ValueError: gradients, parameters and state differ in structure or shape; it names the path. Or
+        the state is another optimizer's.
       TypeError: a gradient is not of a real floating dtype.
     """
     makers = dict(slots or {})
@@ -102,6 +103,7 @@ def leafwise(
     def update(grads: PyTree, state: State, params: PyTree) -> tuple[PyTree, State]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, State)
         now = current_hyper(state.hyper, state.steps, **hyper)
         steps = next_step(state.steps)
         if prepare is not None and steps is not None:
@@ -177,6 +179,19 @@ def check_alike(tree: PyTree, params: PyTree, what: str) -> None:
     given, wanted = str(jax.tree.structure(tree)), str(jax.tree.structure(params))
     if given != wanted:
         raise ValueError(f"expected {what} of the parameters' structure, {wanted}, got {given}")
+
+
+def check_kind(state: Any, kind: type) -> None:
+    """Refuse a state that the `init` of another optimizer made.
+
+    Raises:
+      ValueError: it is of another type.
+    """
+    if not isinstance(state, kind):
+        raise ValueError(
+            f"expected this optimizer's state, of type {kind.__name__}, got one of type "
+            f"{type(state).__name__}; make it with this optimizer's init"
+        )
 
 
 def check_real(tree: PyTree, what: str) -> None:

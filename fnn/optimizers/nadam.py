@@ -17,7 +17,7 @@ from fnn.optimizers.hyperparameters import (
     next_step,
     started,
 )
-from fnn.optimizers.leafwise import State, leafwise, zeros
+from fnn.optimizers.leafwise import State, check_kind, leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
 
 
@@ -99,6 +99,7 @@ def _with_rising_momentum(b1: Given, b2: Given, eps: Given, momentum_decay: Give
         return NadamState(first_step(), initial_hyper(**given), product, lifted.init(params).slots)
 
     def update(grads: PyTree, state: NadamState, params: PyTree) -> tuple[PyTree, NadamState]:
+        check_kind(state, NadamState)
         h = current_hyper(state.hyper, state.steps, **given)
         steps = next_step(state.steps)
         t = steps.astype(jnp.result_type(float))

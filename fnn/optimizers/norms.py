@@ -25,7 +25,7 @@ def norm(arrays: Sequence[Array]) -> Norm:
     wide = [array.astype(dtype) for array in arrays]
     plain = jnp.sqrt(_sum_of_squares(wide))
     # Mostly, the squares are within range, and one pass over the elements is enough.
-    ordinary = (plain > 1e6 * np.sqrt(float(jnp.finfo(dtype).tiny))) & (plain < jnp.inf)
+    ordinary = (plain > 1e6 * float(jnp.finfo(dtype).tiny) ** 0.5) & (plain < jnp.inf)
     return jax.lax.cond(ordinary, _plain, _scaled, plain, wide)
 
 

@@ -22,9 +22,11 @@ from fnn.optimizers.hyperparameters import (
     next_step,
     started,
 )
-from fnn.optimizers.leafwise import State, check_alike, leafwise, owned, zeros
+from fnn.optimizers.leafwise import State, check_alike, check_kind, leafwise, owned, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
+from fnn.optimizers.rules import subtree
 from fnn.optimizers.transforms.decay import decay_weights
+from fnn.tree import paths
 
 
 class ScheduleFreeState(NamedTuple):
@@ -117,26 +119,39 @@ def schedule_free_adamw(
 def averaged_parameters(state: PyTree, params: PyTree) -> PyTree:
     """The mean x of all steps, which a schedule-free optimizer is evaluated at, in the parameters' dtype.
 
-    `state` may be that of the optimizer itself or of a composition around it.
+    `state` may be that of the optimizer itself or of a composition around it. Parameters that no
+    schedule-free optimizer moves (those of other groups) come as they are.
 
     Raises:
-      ValueError: there is not exactly one schedule-free state in it.
+      ValueError: the state holds no schedule-free one, two of one parameter, or one of other parameters.
     """
 
     def is_ours(part: Any) -> bool:
         return isinstance(part, ScheduleFreeState)
 
     found = [part for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
-    if len(found) != 1:
-        raise ValueError(f"expected the state of one schedule-free optimizer, got {len(found)}")
-    ours = found[0]
-    check_alike(ours.slots["z"], params, "z in the state")
-
-    def mean(y: Array, z: Array) -> Array:
-        share = ours.interpolation.astype(z.dtype)
-        return _mean(y.astype(z.dtype), z, share).astype(y.dtype)
-
-    return jax.tree.map(mean, params, ours.slots["z"])
+    if not found:
+        raise ValueError("expected the state of a schedule-free optimizer, got none in it")
+    named = paths(params)
+    means: dict[str, Array] = {}
+    for ours in found:
+        points = dict(paths(ours.slots["z"]))
+        check_alike(
+            ours.slots["z"],
+            subtree(params, [path in points for path, _ in named]),
+            "z in the state",
+        )
+        for path, y in named:
+            if path in points and path in means:
+                raise ValueError(
+                    f"expected one schedule-free state of each parameter, got two of {path!r}"
+                )
+            if path in points:
+                z = points[path]
+                share = ours.interpolation.astype(z.dtype)
+                means[path] = _mean(y.astype(z.dtype), z, share).astype(y.dtype)
+    leaves = [means.get(path, y) for path, y in named]
+    return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
 def _mean(y: Array, z: Array, share: Array) -> Array:
@@ -178,6 +193,7 @@ def _schedule_free(
     def update(
         grads: PyTree, state: ScheduleFreeState, params: PyTree
     ) -> tuple[PyTree, ScheduleFreeState]:
+        check_kind(state, ScheduleFreeState)
         h = current_hyper(state.hyper, state.steps, **given)
         steps = next_step(state.steps)
         progress = steps.astype(jnp.result_type(float)) / max(warmup_steps, 1)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.layer import Array
 from fnn.optimizers.descent import descend
@@ -103,7 +105,7 @@ def rprop(
 
     Raises:
       ValueError: an unknown dialect; a rate, min_step or max_step that is negative or not finite, a
-        shrink outside of [0, 1), or a grow below 1.
+        min_step above max_step, a shrink outside of [0, 1), or a grow below 1.
       TypeError: the rate is a schedule.
     """
     check_dialect(dialect, "torch", "paper")
@@ -111,7 +113,12 @@ def rprop(
         raise TypeError(
             "expected a number for the rate of rprop, where its step sizes begin, got a schedule"
         )
-    check_hyper(rate=rate)
+    check_hyper(rate=rate, min_step=min_step, max_step=max_step)
+    if not any(callable(x) or isinstance(x, jax.core.Tracer) for x in (min_step, max_step)):
+        with jax.ensure_compile_time_eval():  # they may be constants of a function being traced
+            least, most = np.asarray(min_step, np.float64), np.asarray(max_step, np.float64)
+        if least > most:
+            raise ValueError(f"expected min_step at most max_step, got {min_step} and {max_step}")
 
     def rule(h: Any, g: Array, p: Array, step: Array, before: Array) -> tuple[Array, Array, Array]:
         del p  # the step depends on the gradients alone

@@ -30,7 +30,7 @@ def epoch(
     continues where the last one ended, and a run that is resumed sees the batches it would have seen.
     The state that goes in is donated. A step that is not finite (see `step`) is not made, so that the
     next one is the same step again, on the same batch, and not made either: the state that comes out is
-    the last good one, and `infos.finite` is False from there on.
+    the last one that passed `step`'s look, and `infos.finite` is False from there on.
 
     Args:
       net: the network.

@@ -34,8 +34,8 @@ def explain(
 ) -> str:
     """A sentence that names the first thing in the next step of `train_state` that is not finite.
 
-    In the order of computation: what `first_nonfinite` looks at, autodiff's gradient where the step uses
-    it, the network's next state, and what the optimizer makes of the gradient.
+    In the order of computation: what `first_nonfinite` looks at, the loss itself, autodiff's gradient
+    where the step uses it, the network's next state, and what the optimizer makes of the gradient.
     """
     params, state, memory, *_ = train_state
     x, target, weights = unpacked(batch)
@@ -43,6 +43,9 @@ def explain(
     if found := first_nonfinite(net, loss, *arguments):
         return found
     (value, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
+    if not jnp.isfinite(value):
+        place = _nonfinite(auxiliary.losses) or ", in the mean of all"
+        return f"First not finite: the loss {loss.name}{place}; its gradient is finite."
     if gradient != "hand":
         (auto_value, _), auto = jax.jit(auto_value_and_grad(net, loss))(*arguments)
         if place := _nonfinite(auto):

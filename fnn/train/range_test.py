@@ -33,7 +33,7 @@ class RangeTest(NamedTuple):
     )  # of the next batch, after the step with that rate; the last may not be finite
     smoothed: np.ndarray  # NaN where the loss is not finite
     first: float  # the loss before any step
-    diverged: bool  # whether the run was stopped because its loss was too high or not finite
+    diverged: bool  # whether the run was stopped: by a loss too high, or a step that was not finite
     steepest: float | None  # the rate at which the smoothed loss falls fastest
     lowest_tenth: float | None  # a tenth of the rate at which the smoothed loss is lowest
     suggestion: float | None  # the geometric mean of the two; None if no rate lowered the loss
@@ -63,7 +63,8 @@ def range_test(
 
     The steps are those that training would make, on the same batches, as one compiled scan in which the
     rate is a leaf of the state, so that nothing is compiled anew for a rate. After a loss above three
-    times the first, or one that is not finite, no further step is made. `train_state` stays as it is.
+    times the first, or a step that is not finite (see `train.step`), no further step is made.
+    `train_state` stays as it is.
 
     The loss of a rate is that of the batch after its step. It is smoothed towards both sides, by a mean
     with weights ``smoothing^|i - j|``, which does not shift the curve as a mean of the past alone would.
@@ -126,27 +127,27 @@ def _scan(
     count = example_count(examples)
 
     def run(train_state: TrainState, examples: Batch, rates: Array) -> Array:
-        def step(state: TrainState, rate: Array) -> tuple[TrainState, Array]:
+        def step(state: TrainState, rate: Array) -> tuple[TrainState, Array, Array]:
             memory = with_hyperparameters(state.optimizer, rate=rate)
             indices = batch_indices(state.key, state.step, count, batch_size)
             after, info = advance(state._replace(optimizer=memory), take(examples, indices))
-            return after, info.loss
+            return after, info.loss, info.finite
 
         def body(
             carry: tuple[TrainState, Array, Array], rate: Array
         ) -> tuple[tuple[TrainState, Array, Array], Array]:
             state, first, going = carry
-            after, now = jax.lax.cond(
+            after, now, made = jax.lax.cond(
                 going,
                 step,
-                lambda state, rate: (state, jnp.full_like(first, jnp.inf)),
+                lambda state, rate: (state, jnp.full_like(first, jnp.inf), jnp.asarray(False)),
                 state,
                 rate,
             )
             first = jnp.where(jnp.isnan(first), now, first)
-            return (after, first, jnp.isfinite(now) & (now <= DIVERGED * first)), now
+            return (after, first, made & (now <= DIVERGED * first)), now
 
-        _, shape = jax.eval_shape(step, train_state, rates[0])
+        _, shape, _ = jax.eval_shape(step, train_state, rates[0])
         begin = (train_state, jnp.full(shape.shape, jnp.nan, shape.dtype), jnp.asarray(True))
         # A last round with a rate of 0 tells the loss after the step with the last rate.
         return jax.lax.scan(body, begin, jnp.append(rates, 0))[1]

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.dtypes import accumulation_dtype
+from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.gradient import (
     Auxiliary,
     Differentiated,
@@ -66,8 +66,8 @@ def step(
     not made, so that the state comes back as it was and `info.finite` is False, if anything of this is
     not finite: the loss, the gradient, the distance, the network's next state, and what the update makes
     of the smallest parameter. This last stands for all, as a rate or a decay acts on all alike: to look
-    at every parameter would cost the step of an MLP a fifth of its time. `fit` looks at all of them
-    after each call.
+    at every parameter would cost the step of an MLP a fifth of its time. It does not stand for those of
+    other `groups`, least of all where it is frozen. `fit` looks at all of them after each call.
 
     A minimizer is given the batch as its objective: the mean loss and its gradient, from the state of
     the network before the step and with the draws of the step, whatever parameters it asks about. The
@@ -217,12 +217,14 @@ def all_finite(tree: PyTree) -> Array:
 def global_norm(tree: PyTree) -> Array:
     """√Σ x² over all leaves, in float32 or wider."""
     total: Any = 0.0
-    for leaf in jax.tree.leaves(tree):
+    leaves = jax.tree.leaves(tree)
+    dtype = accumulation_dtype(computing_dtype(*leaves)) if leaves else float
+    for leaf in leaves:
         wide = leaf.astype(accumulation_dtype(leaf.dtype))
         # Column sums first, which are vectorized; `abs`, which changes nothing, keeps XLA:CPU from
         # merging the two sums into a single one and cutting that into several passes.
         columns = jnp.square(wide.reshape(math.prod(leaf.shape[:-1]), *leaf.shape[-1:])).sum(axis=0)
-        total = total + jnp.abs(columns).sum()
+        total = total + jnp.abs(columns).sum().astype(dtype)
     return jnp.sqrt(total)
 
 
@@ -234,7 +236,8 @@ def gradient_distance(hand: PyTree, auto: PyTree) -> Array:
     """
     floor = global_norm(auto) / 100
     distances = [
-        global_norm(h - a) / jnp.maximum(jnp.maximum(global_norm(a), floor), 1e-30)
+        global_norm(h - a).astype(floor.dtype)
+        / jnp.maximum(jnp.maximum(global_norm(a).astype(floor.dtype), floor), 1e-30)
         for h, a in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True)
     ]
     return jnp.stack(distances).max() if distances else jnp.zeros((), jnp.float32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from selection import first_of_each
+from selection import batteries, first_of_each
 from tables import FAMILIES, LAYERS, LayerRow, floating, public
 
 from fnn import check, compose, layers
@@ -99,9 +99,11 @@ def test_docstring_of_a_container_gives_both_passes(function):
         assert word in text
 
 
-def test_backward_is_proved_in_float64(row, rng, key):
+@batteries
+def test_backward_is_proved_in_float64(row, rng, key, methods):
     layer, params, state = started(row, inputs(row, rng), key)
-    check.layer(layer, inputs(row, rng), params=params, state=state, key=key).raise_if_wrong()
+    x = inputs(row, rng)
+    check.layer(layer, x, params=params, state=state, key=key, methods=methods).raise_if_wrong()
 
 
 def test_backward_equals_autodiff_in_float32(row, rng, key):

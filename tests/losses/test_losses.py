@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from selection import batteries
 from tables import LOSSES, LossRow, public
 
 from fnn import check, losses
@@ -39,8 +40,10 @@ def test_docstring_gives_both_formulas_and_the_source(name):
         assert word in text
 
 
-def test_backward_is_proved_in_float64(row, rng):
-    check.loss(row.build(), prediction(row, rng), row.target(rng)).raise_if_wrong()
+@batteries
+def test_backward_is_proved_in_float64(row, rng, methods):
+    given, target = prediction(row, rng), row.target(rng)
+    check.loss(row.build(), given, target, methods=methods).raise_if_wrong()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=str)

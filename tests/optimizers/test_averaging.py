@@ -183,3 +183,19 @@ def test_lookaheads_rate_is_not_the_optimizers():
 def test_lookahead_without_a_step():
     with pytest.raises(ValueError, match="at least one step between looks, got 0"):
         lookahead(sgd(0.1), 0)
+
+
+def test_a_schedule_may_drive_lookaheads_rate():
+    """Its count is of all steps: here the slow parameters stay at the first look, and follow after."""
+    nothing = {"read": lambda state, params: None, "steps": 4}
+    scheduled = lookahead(sgd(0.1), 2, lambda count: jnp.where(count < 3, 0.0, 1.0))
+    got, _ = run(scheduled, **nothing)
+    close(got[2], START)
+    assert not np.allclose(got[4]["w"], START["w"])
+    plain, state = START, sgd(0.1).init(START)
+    for step in (2, 3):
+        grads = jax.tree.map(lambda p, step=step: p - jnp.cos(jnp.asarray(step, p.dtype)), plain)
+        updates, state = sgd(0.1).update(grads, state, plain)
+        plain = apply_updates(plain, updates)
+    close(got[4], plain)
+    assert hyperparameters(scheduled.init(START)).keys() == {"inner/rate/hyper/rate"}

@@ -129,3 +129,11 @@ def test_norms_are_a_product_that_cannot_overflow():
     m, r = norm([huge, jnp.ones(3)])
     np.testing.assert_allclose(float(m) * float(r), exact(huge), rtol=1e-6)
     assert [float(x) for x in norm([])] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("build", NORMS.values(), ids=NORMS)
+def test_float32_stays_float32_where_jax_has_float64(build):
+    with jax.enable_x64(True):
+        got = clip(build(1.0), jnp.asarray([3.0, 4.0], jnp.float32))
+        assert got.dtype == jnp.float32
+        np.testing.assert_allclose(got, [0.6, 0.8], rtol=1e-6)

@@ -96,3 +96,13 @@ def test_what_is_refused():
         adafactor(power=-0.8)
     with pytest.raises(ValueError, match="relative_step: expected a peak finite and at least 0"):
         relative_step(np.inf)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e5, 1e15])
+def test_units_without_a_gradient_rest_beside_large_gradients(size):
+    """Dead units: eps over the mean of the other rows is below what float32 can hold."""
+    p, g = np.ones((5, 3), np.float32), np.zeros((5, 3), np.float32)
+    g[:, 0] = size
+    optimizer = optimizers.scale_by_factored_squares(0.8, 1e-30, min_side=2)
+    u, _ = optimizer.update(g, optimizer.init(p), p)
+    np.testing.assert_allclose(u, np.sign(g), rtol=1e-5)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from fnn.optimizers import (
@@ -115,3 +116,14 @@ def test_states_without_a_guard_and_no_skips():
             look(state, PARAMS)
     with pytest.raises(ValueError, match="at least one skip, got 0"):
         stop_after(0, skip_nonfinite(sgd(0.1)).init(PARAMS), PARAMS)
+
+
+def test_another_librarys_optimizer_is_guarded():
+    """optax's updates of bfloat16 parameters are of bfloat16."""
+    params = jnp.ones(3, jnp.bfloat16)
+    guarded = skip_nonfinite(optax.sgd(0.5))
+    with jax.numpy_dtype_promotion("standard"):
+        updates, state = guarded.update(params, guarded.init(params), params)
+        np.testing.assert_array_equal(updates, -0.5)
+        updates, _ = guarded.update(jnp.nan * params, state, params)
+    np.testing.assert_array_equal(updates, 0)

@@ -5,6 +5,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tables import public
 
@@ -132,3 +133,12 @@ def test_the_constructors_docstrings_give_rule_and_source(name):
     assert "←" in text
     assert "Hyperparameter" in text
     assert "Source" in text
+
+
+def test_another_librarys_optimizer_can_be_minimized_with():
+    """It has the protocol, and not the type."""
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = minimize(optax.sgd(0.1), bowl, jnp.asarray([1.5, 0.5]), steps=3)
+    ours = minimize(optimizers.sgd(0.1), bowl, jnp.asarray([1.5, 0.5]), steps=3)
+    np.testing.assert_allclose(theirs.params, ours.params, rtol=1e-6)
+    assert theirs.evaluations == ours.evaluations == 4

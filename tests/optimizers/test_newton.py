@@ -91,6 +91,19 @@ def test_goes_down_where_the_curvature_is_negative():
             )
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1.0, 1e12])
+def test_the_unit_of_the_objective_does_not_matter(size):
+    """In float32, whose ε is larger than the curvatures of a small objective."""
+    hessian, linear = (jnp.asarray(a, jnp.float32) for a in ([1, 3, 10], [1, -2, 0.5]))
+
+    def objective(p):
+        g = hessian * p - linear
+        return (p * (g - linear)).sum() * (size / 2), g * size
+
+    found = minimize(newton_cg(), objective, jnp.zeros(3, jnp.float32), steps=12)
+    np.testing.assert_allclose(found.params, [1, -2 / 3, 1 / 20], rtol=1e-3)
+
+
 def test_leaves_a_saddle_that_newtons_method_would_run_into():
     """x² - y² + y⁴ / 2 near its saddle at 0: the minima lie at y = ±1."""
 
@@ -252,3 +265,20 @@ def test_a_flat_parameter_without_damping_stays_finite():
     params = jnp.ones(3)
     updates, _ = optimizer.update(jnp.ones(3), optimizer.init(params), params)
     np.testing.assert_allclose(apply_updates(params, updates), [0, 0, 0.5])
+
+
+def test_a_curvature_of_another_precision_and_the_last_count_of_an_int32():
+    """The mean keeps its dtype, and t, which is counted from 1, does not wrap to a negative number."""
+    params = jnp.ones(2, jnp.float32)
+    for every in (1, 2):
+        optimizer = diagonal_newton(
+            curvature=lambda p, t: jnp.full(2, 4.0, jnp.float64), decay=0.9, every=every
+        )
+        state = optimizer.init(params)
+        updates, after = optimizer.update(params, state, params)
+        np.testing.assert_allclose(updates, -1 / 4.001, rtol=1e-6)
+        assert after["curvature"].slots["mean"].dtype == jnp.float32
+        last = after["curvature"]._replace(steps=jnp.asarray(2**31 - 1, jnp.int32))
+        updates, _ = optimizer.update(params, after | {"curvature": last}, params)
+        mean = 4 * (1 - 0.9**2) if every == 1 else 4 * (1 - 0.9)  # an odd count: the old mean
+        np.testing.assert_allclose(updates, -1 / (mean + 1e-3), rtol=1e-5)

@@ -201,3 +201,36 @@ def test_docstrings_say_what_the_hyperparameters_are():
         assert ("Hyperparameter" in text) == bool(row.hyperparameters), name
         for hyperparameter in row.hyperparameters:
             assert hyperparameter in text
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("groups")])
+def test_a_state_that_is_none_of_its_own(name, rng):
+    row, inner = ALL[name]
+    transform = row.transform() if inner is None else row.build(inner())
+    params = tree(rng)
+    for foreign in ({}, ()):
+        with pytest.raises(
+            ValueError, match=r"expected this optimizer's state, of .*with this opt"
+        ):
+            transform.update(params, foreign, params)
+
+
+@pytest.mark.parametrize(("dtype", "other"), [(np.float32, np.float64), (np.float64, np.float32)])
+def test_gradients_of_another_precision_than_the_parameters(transform, dtype, other, rng):
+    with jax.enable_x64(True):
+        params, grads = tree(rng, dtype), tree(rng, other)
+        state = transform.init(params)
+        updates, after = transform.update(grads, state, params)
+        assert kinds(apply_updates(params, updates)) == kinds(params)
+        assert kinds(after) == kinds(state)
+
+
+def test_the_state_is_memory_of_its_own(transform, rng):
+    """It may be donated together with the parameters."""
+    params = tree(rng)
+    held = [
+        jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        for leaf in jax.tree.leaves((params, transform.init(params)))
+    ]
+    addresses = [leaf.unsafe_buffer_pointer() for leaf in held]
+    assert len(set(addresses)) == len(addresses)

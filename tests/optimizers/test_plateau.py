@@ -142,3 +142,15 @@ def test_drives_the_rate_of_a_run_in_one_compiled_scan():
 def test_options_that_make_no_sense(options):
     with pytest.raises(ValueError, match="expected"):
         reduce_on_plateau(**options)
+
+
+def test_a_state_may_be_donated():
+    plateau = reduce_on_plateau(patience=1)
+    update = jax.jit(lambda state: plateau.update(1.0, state), donate_argnums=0)
+    assert update(update(plateau.init())).bad == 1
+
+
+@pytest.mark.parametrize(("mode", "unbeatable"), [("min", -np.inf), ("max", np.inf)])
+def test_an_infinity_that_is_the_best_stays_the_best(mode, unbeatable):
+    values = [1.0, unbeatable, 5.0, 4.0, 6.0]
+    assert scales(values, patience=1, factor=0.5, mode=mode) == [1, 1, 1, 0.5, 0.5]

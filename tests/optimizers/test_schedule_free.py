@@ -116,11 +116,29 @@ def test_the_average_is_found_within_a_composition():
     jax.tree.map(np.testing.assert_array_equal, got, inner)
 
 
+def test_parameters_of_other_groups_come_as_they_are():
+    rules = {"b": optimizers.sgd(0.1), "*": schedule_free_sgd(0.1)}
+    params, state = run(optimizers.groups(rules), 3)
+    alone, memory = run(schedule_free_sgd(0.1), 3, {"w": START["w"]})
+    got = averaged_parameters(state, params)
+    np.testing.assert_array_equal(got["b"], params["b"])
+    np.testing.assert_allclose(got["w"], averaged_parameters(memory, alone)["w"], rtol=1e-6)
+    two = {"b": schedule_free_sgd(0.3), "*": schedule_free_sgd(0.1)}
+    params, state = run(optimizers.groups(two), 3)
+    both = averaged_parameters(state, params)
+    np.testing.assert_allclose(both["w"], got["w"], rtol=1e-6)
+    assert not np.allclose(both["b"], params["b"])
+
+
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="state of one schedule-free optimizer, got 0"):
+    with pytest.raises(ValueError, match="state of a schedule-free optimizer, got none in it"):
         averaged_parameters(adam().init(START), START)
     with pytest.raises(ValueError, match="expected z in the state of the parameters' paths"):
         averaged_parameters(schedule_free_sgd().init(START), {"w": START["w"]})
+    with pytest.raises(ValueError, match="expected z in the state of the parameters' structure"):
+        averaged_parameters(schedule_free_sgd().init({"w": START["w"]}), START)
+    with pytest.raises(ValueError, match="of each parameter, got two of 'b'"):
+        averaged_parameters([schedule_free_sgd().init(START)] * 2, START)
     with pytest.raises(ValueError, match=r"expected interpolation at least 0\.01 and below 1"):
         schedule_free_sgd(interpolation=0.0)
     with pytest.raises(ValueError, match="expected warmup_steps at least 0, got -1"):

@@ -250,6 +250,7 @@ class TestRprop:
             ({"shrink": 1.0}, "shrink at least 0 and below 1, got 1.0"),
             ({"grow": 0.9}, "grow finite and at least 1, got 0.9"),
             ({"min_step": np.nan}, "min_step finite and at least 0, got nan"),
+            ({"min_step": 1.0, "max_step": 0.1}, "min_step at most max_step, got 1.0 and 0.1"),
         ],
     )
     def test_refuses_numbers_that_no_step_is_made_with(self, given, expected):

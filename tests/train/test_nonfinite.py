@@ -168,6 +168,21 @@ def test_a_parameters_gradient_is_named(examples, start):
     )
 
 
+@pytest.mark.parametrize(
+    ("factor", "place"), [(1e39, r", at index \(\d+,\): inf .*"), (1e38, ", in the mean of all")]
+)
+def test_a_loss_that_overflows_with_a_finite_gradient(examples, start, factor, place):
+    def forward(prediction, target):
+        losses, cache = LOSS.forward(prediction, target)
+        return (0 * losses + 1) * jnp.float32(factor / 10) * 10, cache
+
+    loss = LOSS._replace(forward=forward)
+    net = chain(logits=layers.linear(3))
+    expected = f"the loss softmax_cross_entropy{place}; its gradient is finite"
+    with pytest.raises(train.NonFiniteError, match=expected):
+        list(run_of(net, start, examples, loss=loss)[1])
+
+
 def test_the_loss_gives_its_reason(examples, start):
     labels = examples[1].at[5].set(9)
     found = first_nonfinite(

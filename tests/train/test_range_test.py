@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training import LOSS, counting, equal
 
-from fnn import chain, layers, optimizers, train
+from fnn import chain, layers, optimizers, pure, train
 from fnn.data.packaged import digits
 from fnn.optimizers import Minimizer, with_hyperparameters
 from fnn.train.batches import batch_indices
@@ -198,3 +198,15 @@ def test_a_rate_that_is_no_leaf(images, begin):
     start = begin._replace(optimizer=scheduled.init(begin.params))
     with pytest.raises(KeyError, match="hyperparameter 'rate' as a leaf"):
         train.range_test(network(), LOSS, scheduled, start, images, batch_size=64)
+
+
+def test_a_step_that_is_not_finite_ends_it(images, begin):
+    """A finite loss whose gradient's squares overflow: no step is made, and there is no curve to read."""
+    big = pure("big", lambda p, x: (x, ()), lambda p, c, dy: (p, dy * 1e25))
+    net = chain(body=network(), big=big)
+    start = train.init(net, OPTIMIZER, jax.random.key(0), images[0])
+    result = train.range_test(net, LOSS, OPTIMIZER, start, images, batch_size=64, steps=10)
+    assert np.isfinite(result.first)
+    assert result.diverged
+    np.testing.assert_array_equal(result.losses, [np.inf])
+    assert result.suggestion is None

@@ -9,6 +9,7 @@ import pytest
 from training import LOSS, METRICS, counting, equal, network
 
 from fnn import chain, layers, optimizers, pure, train, value_and_grad
+from fnn.train.step import global_norm, gradient_distance
 
 
 def test_makes_one_hand_written_step(examples, start):
@@ -224,3 +225,12 @@ def test_jit_once_forgets_a_trace_that_failed():
     np.testing.assert_array_equal(run(jnp.ones(3)), 2)
     with pytest.raises(train.RetraceError, match=r"expected float32\[3\], got float32\[4\]"):
         run(jnp.ones(4))
+
+
+def test_norms_and_distances_of_parameters_of_two_precisions():
+    with jax.enable_x64(True):
+        tree = {"a": jnp.asarray([3.0], jnp.float32), "b": jnp.asarray([4.0], jnp.float64)}
+        np.testing.assert_allclose(global_norm(tree), 5, rtol=1e-7)
+        assert global_norm(tree).dtype == jnp.float64
+        other = tree | {"b": jnp.asarray([4.4])}
+        np.testing.assert_allclose(gradient_distance(other, tree), 0.1, rtol=1e-6)

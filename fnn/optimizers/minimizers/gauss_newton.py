@@ -26,7 +26,7 @@ from fnn.optimizers.hyperparameters import (
     next_step,
     started,
 )
-from fnn.optimizers.leafwise import check_alike, check_real, zeros
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real, zeros
 from fnn.optimizers.minimizers.vectors import (
     add_scaled,
     dot,
@@ -231,13 +231,14 @@ def _scale_by_curvature(
     ) -> tuple[PyTree, CurvatureState]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, CurvatureState)
         now = current_hyper(state.hyper, state.steps, **hyper)
 
         def refreshed(mean: PyTree) -> PyTree:
-            seen = wide(curvature(params, state.steps))
+            seen = curvature(params, state.steps)
             check_alike(seen, params, "a curvature")
-            kept = scaled(now["decay"], mean)
-            return add_scaled(kept, 1 - now["decay"], seen)
+            seen = jax.tree.map(lambda d, m: d.astype(m.dtype), seen, mean)
+            return add_scaled(scaled(now["decay"], mean), 1 - now["decay"], seen)
 
         mean = state.slots["mean"]
         if every == 1:
@@ -246,7 +247,7 @@ def _scale_by_curvature(
             mean = jax.lax.cond(
                 jnp.mod(state.steps, every) == 0, refreshed, lambda mean: mean, mean
             )
-        t = (state.steps // every + 1).astype(jnp.result_type(float))
+        t = (state.steps // every).astype(jnp.result_type(float)) + 1
         filled = started(now["decay"], t)
 
         def divided(g: Array, d: Array) -> Array:

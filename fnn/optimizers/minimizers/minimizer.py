@@ -116,8 +116,8 @@ def minimize(
     """Make steps until the gradient is flat, as one compiled `lax.while_loop`.
 
     Where a minimizer has evaluated the objective at the point that it goes to, it is not evaluated there
-    again. ``ENDINGS[result.ending]`` says why it ended. It is plain jax: within `jit` or `vmap` of one's
-    own it is part of that program.
+    again. ``ENDINGS[result.ending]`` says why it ended. Every call compiles; but it is plain jax, and
+    within `jit` or `vmap` of one's own it is part of that program.
 
     Args:
       minimizer: a `Minimizer`, or an `Optimizer`, which asks for one gradient a step.
@@ -132,7 +132,8 @@ def minimize(
     """
     if steps < 0 or not tolerance >= 0:
         raise ValueError(f"expected steps and tolerance at least 0, got {steps} and {tolerance}")
-    method = as_minimizer(minimizer) if isinstance(minimizer, Optimizer) else minimizer
+    method = minimizer if isinstance(minimizer, Minimizer) else as_minimizer(minimizer)
+    params = jax.tree.map(jnp.asarray, params)
     state = method.init(params) if state is None else state
 
     def run(params: PyTree, state: Any) -> Minimum:
@@ -172,4 +173,4 @@ def minimize(
         begin = Minimum(params, value, size, none, none + 1, why, state)
         return jax.lax.while_loop(unfinished, body, (begin, grads))[0]
 
-    return jax.jit(run)(jax.tree.map(jnp.asarray, params), state)
+    return jax.jit(run)(params, state)

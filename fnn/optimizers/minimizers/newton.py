@@ -161,10 +161,12 @@ def newton_direction(
         bent = product(carry.towards)
         curvature = dot(carry.towards, bent, dtype)
         length = dot(carry.towards, carry.towards, dtype)
-        convex = curvature > eps * length
+        # What rounding alone may leave of a sum that is 0, in the objective's own unit.
+        nothing = eps * dot(_sizes(carry.towards), _sizes(bent), dtype)
+        convex = curvature > nothing
         first = carry.products == 0
         # -g is as long as Newton's step would be, were the curvature turned around.
-        bend = jnp.where(jnp.abs(curvature) > eps * length, jnp.abs(curvature), length)
+        bend = jnp.where(jnp.abs(curvature) > nothing, jnp.abs(curvature), length)
         a = carry.square / jnp.where(convex, curvature, bend)
         forward = add_scaled(carry.z, a, carry.towards)
         residual = add_scaled(carry.residual, a, bent)
@@ -196,3 +198,7 @@ def newton_direction(
     # A gradient of NaN, or of 0, is its own direction: what is not finite must show.
     direction = choose(end.products > 0, end.z, downhill)
     return Solution(direction, end.products, end.convex)
+
+
+def _sizes(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.abs, tree)

@@ -34,8 +34,12 @@ def sam(optimizer: Optimizer, radius: Given = 0.05) -> Minimizer:
         e ← radius · g / ‖g‖, over all parameters        g ← ∇f(params + e)
         params ← params + the optimizer's update by g, from where they were
 
-    A gradient of 0 leads nowhere. Hyperparameters: radius, and the optimizer's. The state holds the
-    optimizer's. Source: Foret, Kleiner, Mobahi, Neyshabur (2021).
+    A gradient of 0 leads nowhere. `train.step` looks at the first gradient and at the update alone;
+    ``sam(skip_nonfinite(optimizer))`` looks at the second gradient as well, whose squares may overflow
+    in the optimizer's state where those of the first do not.
+
+    Hyperparameters: radius, and the optimizer's. The state holds the optimizer's.
+    Source: Foret, Kleiner, Mobahi, Neyshabur (2021).
 
     Raises:
       ValueError: the radius is negative or not finite.

@@ -76,15 +76,17 @@ def reduce_on_plateau(
         def number(value: float) -> Array:
             return jnp.asarray(np.asarray(value, float))
 
-        zero = jnp.asarray(np.zeros((), np.int32))
-        return PlateauState(number(sign * np.inf), zero, zero, number(1.0))
+        def none() -> Array:  # two arrays, so that a state may be donated
+            return jnp.asarray(np.zeros((), np.int32))
+
+        return PlateauState(number(sign * np.inf), none(), none(), number(1.0))
 
     def update(value: Array | float, state: PlateauState) -> PlateauState:
         value = jnp.asarray(value).astype(state.best.dtype)
         margin = sign * threshold * (state.best if relative else 1.0)
         better = sign * value < sign * (state.best - margin)
         # The first margin of all is ∞ · threshold, and ∞ - ∞ is no number.
-        better = jnp.where(jnp.isinf(state.best), sign * value < jnp.inf, better)
+        better = jnp.where(state.best == sign * jnp.inf, sign * value < jnp.inf, better)
         zero = jnp.zeros_like(state.bad)
         bad = jnp.where(better | (state.cooling > 0), zero, state.bad + 1)
         reduce = bad > tolerated

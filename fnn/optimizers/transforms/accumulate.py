@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
-from fnn.optimizers.leafwise import check_alike, check_real, zeros
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real, zeros
 from fnn.optimizers.optimizer import Optimizer
 
 Operands = tuple[PyTree, PyTree, PyTree]  # mean, the inner state, params
@@ -58,10 +57,10 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     ) -> tuple[PyTree, AccumulateState]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, AccumulateState)
 
         def add(mean: Array, g: Array) -> Array:
-            dtype = accumulation_dtype(g.dtype)
-            return mean + g.astype(dtype) / np.asarray(steps, dtype)
+            return mean + g.astype(mean.dtype) / np.asarray(steps, mean.dtype)
 
         mean = jax.tree.map(add, state.mean, grads)
         count = (state.gathered + 1) % steps

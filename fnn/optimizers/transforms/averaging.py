@@ -23,10 +23,11 @@ from fnn.optimizers.hyperparameters import (
     check_hyper,
     current_hyper,
     first_step,
+    first_step_if_scheduled,
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.leafwise import check_alike, check_real, owned, zeros
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real, owned, zeros
 from fnn.optimizers.optimizer import Optimizer, apply_updates
 from fnn.tree import paths
 
@@ -125,6 +126,7 @@ def _average(
     def update(updates: PyTree, state: AverageState, params: PyTree) -> tuple[PyTree, AverageState]:
         check_alike(updates, params, "updates")
         check_real(updates, "updates")
+        check_kind(state, AverageState)
         a, b = shares(state)
 
         def mix(mean: Array, p: Array) -> Array:
@@ -146,13 +148,14 @@ def _widened(u: Array) -> Array:
 class LookaheadState(NamedTuple):
     """What lookahead remembers besides the optimizer's own state."""
 
+    steps: Array | None  # (), int32: made so far; None where nothing depends on it
     since: Array  # (), int32: steps since the slow parameters last moved
-    hyper: Hyper  # slow_rate
+    hyper: Hyper  # slow_rate, unless a schedule drives it
     slow: PyTree  # like params, at least float32
     inner: PyTree  # the optimizer's state
 
 
-def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: float = 0.5) -> Optimizer:
+def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: Given = 0.5) -> Optimizer:
     """Slow parameters that go a part of the way that the optimizer goes in `steps` steps.
 
     After each `steps` steps of the optimizer: ``slow ← slow + slow_rate · (params - slow)``,
@@ -169,18 +172,21 @@ def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: float = 0.5) -> O
     def init(params: PyTree) -> LookaheadState:
         check_real(params, "parameters")
         slow = jax.tree.map(owned, params)
+        made = first_step_if_scheduled(slow_rate)
         hyper = initial_hyper(slow_rate=slow_rate)
-        return LookaheadState(first_step(), hyper, slow, optimizer.init(params))
+        return LookaheadState(made, first_step(), hyper, slow, optimizer.init(params))
 
     def update(
         grads: PyTree, state: LookaheadState, params: PyTree
     ) -> tuple[PyTree, LookaheadState]:
+        check_kind(state, LookaheadState)
         updates, inner = optimizer.update(grads, state.inner, params)
+        now = current_hyper(state.hyper, state.steps, slow_rate=slow_rate)["slow_rate"]
         count = (state.since + 1) % steps
         look = count == 0
 
         def advance(slow: Array, p: Array) -> Array:
-            rate = state.hyper["slow_rate"].astype(slow.dtype)
+            rate = now.astype(slow.dtype)
             return jnp.where(look, slow + rate * (p.astype(slow.dtype) - slow), slow)
 
         slow = jax.tree.map(advance, state.slow, apply_updates(params, updates))
@@ -190,6 +196,6 @@ def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: float = 0.5) -> O
             params,
             updates,
         )
-        return updates, LookaheadState(count, state.hyper, slow, inner)
+        return updates, LookaheadState(next_step(state.steps), count, state.hyper, slow, inner)
 
     return Optimizer(init, update)

@@ -21,7 +21,7 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.leafwise import check_alike, check_real, leafwise
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real, leafwise
 from fnn.optimizers.norms import norm, shrink_to, unit_norms
 from fnn.optimizers.optimizer import Optimizer
 
@@ -103,6 +103,7 @@ def clip_by_global_norm(limit: Given) -> Optimizer:
     def update(grads: PyTree, state: ClipState, params: PyTree) -> tuple[PyTree, ClipState]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, ClipState)
         of = norm(jax.tree.leaves(grads))
         now = current_hyper(state.hyper, state.steps, limit=limit)
 

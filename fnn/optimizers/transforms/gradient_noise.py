@@ -17,7 +17,7 @@ from fnn.optimizers.hyperparameters import (
     initial_hyper,
     next_step,
 )
-from fnn.optimizers.leafwise import check_alike, check_real, leafwise
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real, leafwise
 from fnn.optimizers.norms import unit_axes
 from fnn.optimizers.optimizer import Optimizer
 from fnn.random import name_hash, normal
@@ -72,6 +72,7 @@ def add_noise(key: Array, variance: Given = 0.3, power: Given = 0.55) -> Optimiz
     def update(grads: PyTree, state: NoiseState, params: PyTree) -> tuple[PyTree, NoiseState]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, NoiseState)
         now = current_hyper(state.hyper, state.steps, **given)
         t = 1 + state.steps.astype(now["power"].dtype)
         deviation = jnp.sqrt(now["variance"] * t ** -now["power"])

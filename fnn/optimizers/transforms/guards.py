@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
-from fnn.optimizers.leafwise import check_alike, check_real
+from fnn.optimizers.leafwise import check_alike, check_kind, check_real
 from fnn.optimizers.optimizer import Optimizer
 from fnn.tree import paths
 
@@ -38,16 +38,19 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
 
     The steps of `fnn.train` make no such update in the first place: there, the whole step is skipped,
     and `train.fit` ends with a `NonFiniteError`. This is for a loop of one's own, which goes on.
-    The update is computed twice, once to look at it, which costs less than to keep both outcomes.
+    It looks at the gradients that it is given: of ``compose(scale=scale(1e9), moments=…)``, guard the
+    moments. The update is computed twice, once to look at it, which costs less than to keep both
+    outcomes.
     """
 
     # Made once, so that outside of `jit` a branch is compiled once.
     def make(operands: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        return optimizer.update(*operands)
+        updates, inner = optimizer.update(*operands)
+        return jax.tree.map(_like, updates, operands[2]), inner
 
     def keep(operands: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        grads, inner, _ = operands
-        return jax.tree.map(_no_update, grads), inner
+        _, inner, params = operands
+        return jax.tree.map(_no_update, params), inner
 
     def init(params: PyTree) -> GuardState:
         def count(value: int) -> Array:
@@ -59,6 +62,7 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     def update(grads: PyTree, state: GuardState, params: PyTree) -> tuple[PyTree, GuardState]:
         check_alike(grads, params, "gradients")
         check_real(grads, "gradients")
+        check_kind(state, GuardState)
         looked_at, _ = optimizer.update(grads, state.inner, params)
         good = [_square_is_finite(g) for g in jax.tree.leaves(grads)]
         good += [jnp.isfinite(u).all() for u in jax.tree.leaves(looked_at)]
@@ -129,5 +133,10 @@ def _square_is_finite(g: Array) -> Array:
     return jnp.isfinite(jnp.square(g.astype(accumulation_dtype(g.dtype))).sum())
 
 
-def _no_update(g: Array) -> Array:
-    return jnp.zeros(g.shape, accumulation_dtype(g.dtype))
+def _like(u: Array, p: Array) -> Array:
+    """Both branches have to agree, whatever the gradients are of, and whosever optimizer it is."""
+    return u.astype(accumulation_dtype(p.dtype))
+
+
+def _no_update(p: Array) -> Array:
+    return jnp.zeros(p.shape, accumulation_dtype(p.dtype))
