@@ -22,8 +22,8 @@ Side = Literal["incoming", "outgoing"]
 Verdict = Literal["stay alike", "no gradient", "separate", "unknown"]
 
 _ADVICE: dict[str, str] = {
-    "stay alike": "their gradients are equal too, so training never tells them apart: start from random "
-    "weights, such as initializers.he_normal",
+    "stay alike": "their gradients on this batch are equal too, so training does not tell them apart: "
+    "start from random weights, such as initializers.he_normal",
     "no gradient": "nothing reaches them on this batch, so they stay as they are: start from random "
     "weights, and look for units that are dead or a reader that is all zero",
     "separate": "harmless: their gradients differ, so the first step tells them apart",

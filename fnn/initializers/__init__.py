@@ -8,7 +8,7 @@ window of a convolution. So, with r the number of window positions,
 where a grouped kernel's shape[-2] already is the number of inputs of one group. `zeros`, `he_normal` and
 the like are initializers as they are; `normal(0.02)`, `variance_scaling(…)` and `scaled(…)` make one.
 `gain` is the factor for the activation that follows: ``scaled(orthogonal, gain("relu"))``. What looks at
-data instead is `fnn.lsuv`.
+data instead is `fnn.lsuv.lsuv`.
 """
 
 from fnn.initializers.constants import constant as constant

@@ -61,7 +61,13 @@ def with_hyperparameters(state: PyTree, **values: float | Array) -> PyTree:
             own = "/".join(filter(None, (path, "hyper", name)))
             given[name] = leaf
             if own in values or name in values:
-                given[name] = jnp.full_like(leaf, values[own if own in values else name])
+                value = values[own if own in values else name]
+                if np.shape(value) not in ((), leaf.shape):
+                    raise ValueError(
+                        f"expected {name} to be one number, got shape {np.shape(value)}; map over "
+                        "several with jax.vmap"
+                    )
+                given[name] = jnp.full_like(leaf, value)
         return part._replace(hyper=given)
 
     return _walk(state, changed)

@@ -36,12 +36,27 @@ class Optimizer(NamedTuple):
     update: OptimizerUpdate
 
 
+def check_optimizer(given: object, where: str) -> None:
+    """Refuse what is no optimizer, such as the function that makes one.
+
+    Raises:
+      TypeError: it has no `init` and `update`.
+    """
+    if not (hasattr(given, "init") and hasattr(given, "update")):
+        made = f"; call it: {getattr(given, '__name__', 'it')}(…)" if callable(given) else ""
+        raise TypeError(f"{where}: expected an optimizer, got {given!r}{made}")
+
+
 def compose(**transforms: Optimizer) -> Optimizer:
     """The transforms one after another; the state is a dictionary by their names.
 
+    Raises:
+      TypeError: one of them is no optimizer.
     Raises (by `update`):
       ValueError: the state is another optimizer's.
     """
+    for name, transform in transforms.items():
+        check_optimizer(transform, f"compose, {name}")
 
     def init(params: PyTree) -> PyTree:
         return {name: transform.init(params) for name, transform in transforms.items()}

@@ -17,8 +17,8 @@ from fnn.optimizers.leafwise import check_alike, check_real
 from fnn.optimizers.optimizer import Optimizer
 from fnn.tree import paths
 
-# One pattern; or several, of which the first that matches decides, against it where it begins with "!";
-# or a function of (path, parameter).
+# One pattern; or several, of which the first that matches a path decides, against it where it begins with
+# "!", so that the narrow ones come first and a "*" last; or a function of (path, parameter).
 Where = str | Sequence[str] | Callable[[str, Array], bool]
 
 
@@ -29,11 +29,13 @@ def masked(transform: Optimizer, where: Where) -> Optimizer:
         masked(decay_weights(0.01), ("!*/b", "!*/scale", "*"))     all but biases and scales
         masked(centralize(), lambda path, p: p.ndim > 1)
 
+    Of several patterns the first that matches a path decides, and "!" before it decides against the path.
     The state is the transform's own, over the selected parameters alone: the others hold no slots. To
     leave parameters where they are, see `freeze`.
 
     Raises (by `init` and `update`):
-      ValueError: a pattern matches no path.
+      ValueError: a pattern matches no path, or only such as earlier ones have decided; or all patterns
+        begin with "!", so that nothing is selected.
     """
 
     def init(params: PyTree) -> PyTree:
@@ -59,7 +61,8 @@ def selected(where: Where, params: PyTree) -> list[bool]:
     """Whether the rule selects each leaf, in the order of `jax.tree.leaves`.
 
     Raises:
-      ValueError: there are parameters, and a pattern matches none of them.
+      ValueError: there are parameters, and a pattern matches none of them or decides none; or all
+        patterns begin with "!".
     """
     named = paths(params)
     if callable(where):
@@ -67,14 +70,22 @@ def selected(where: Where, params: PyTree) -> list[bool]:
     patterns = [where] if isinstance(where, str) else list(where)
     for pattern in patterns:
         check_matches(pattern.removeprefix("!"), [path for path, _ in named])
+    if patterns and all(pattern.startswith("!") for pattern in patterns):
+        raise ValueError(
+            f"expected a pattern of what to select, got only {patterns}; a last '*' selects the rest"
+        )
 
-    def decide(path: str) -> bool:
-        for pattern in patterns:
-            if fnmatchcase(path, pattern.removeprefix("!")):
-                return not pattern.startswith("!")
-        return False
+    def deciding(path: str) -> str:
+        return next((p for p in patterns if fnmatchcase(path, p.removeprefix("!"))), "!")
 
-    return [decide(path) for path, _ in named]
+    decided = [deciding(path) for path, _ in named]
+    idle = [pattern for pattern in patterns if pattern not in (*decided, "*")]
+    if named and idle:
+        raise ValueError(
+            f"expected patterns that decide a parameter each, got {idle} after others that take all that "
+            f"they match, in {patterns}: the first that matches wins, so put the narrow ones first"
+        )
+    return [not pattern.startswith("!") for pattern in decided]
 
 
 def check_matches(pattern: str, known: Sequence[str]) -> None:

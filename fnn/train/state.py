@@ -8,6 +8,7 @@ import numpy as np
 
 from fnn.layer import Array, Layer, PyTree
 from fnn.optimizers import Minimizer, Optimizer
+from fnn.optimizers.optimizer import check_optimizer
 from fnn.random import child_key
 
 
@@ -26,7 +27,11 @@ def init(net: Layer, optimizer: Optimizer | Minimizer, key: Array, x: PyTree) ->
 
     All of it is memory of its own: the first step, to which it is donated, takes neither the caller's
     key nor an array that an initializer or an optimizer was made with.
+
+    Raises:
+      TypeError: the optimizer is none, such as a function that has not been called.
     """
+    check_optimizer(optimizer, "train.init")
     params, state = net.init(child_key(key, "init"), x)
     return copy(
         TrainState(params, state, optimizer.init(params), key, jnp.asarray(np.zeros((), np.int32)))

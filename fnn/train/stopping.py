@@ -3,12 +3,13 @@
 Both are pure functions over a small state, for `jit` and `scan` and for a Python loop. Around `fit`:
 
     stopping = early_stopping(patience=5)
-    watch = stopping.init(train_state.params)
+    watch = stopping.init((train_state.params, train_state.state))
     for report in fit(net, loss, optimizer, train_state, examples, validation=held_out, …):
-        watch = stopping.update(report.evaluation.loss, report.train_state.params, watch)
+        now = report.train_state
+        watch = stopping.update(report.evaluation.loss, (now.params, now.state), watch)
         if stopping.stop(watch):
             break
-    params = watch.best
+    params, state = watch.best        # running statistics belong to their parameters
 """
 
 from collections.abc import Callable

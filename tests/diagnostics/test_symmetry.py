@@ -123,8 +123,9 @@ def test_duplicates_among_others_are_named(key, rng):
         ("out/w", "outgoing"): "stay alike",
     }
     assert "1 = 4 of 6" in str(report)
-    assert "hidden: 1 = 4 of 6 have equal incoming weights; their gradients are equal too" in str(
-        report.findings[0]
+    assert (
+        "hidden: 1 = 4 of 6 have equal incoming weights; their gradients on this batch are equal"
+        in str(report.findings[0])
     )
     end = trained(twice, gradient)
     assert symmetry(end, gradient(end), tolerance=1e-5).findings[0].groups == ((1, 4),)

@@ -174,3 +174,30 @@ class TestMasked:
         p = jnp.ones(3)
         updates, _ = masked(sgd(0.1), "*").update(p, masked(sgd(0.1), "*").init(p), p)
         np.testing.assert_allclose(updates, -0.1)
+
+
+@pytest.mark.parametrize("where", [("*", "!*/b"), ("stem/*", "!stem/b", "*")])
+def test_a_pattern_that_comes_too_late(params, where):
+    """The first that matches decides, so that the biases would decay after all."""
+    with pytest.raises(ValueError, match=r"decide a parameter each, got \['!.*/b'\] after others"):
+        masked(scale(0.0), where).init(params)
+
+
+def test_patterns_that_select_nothing(params):
+    with pytest.raises(
+        ValueError, match=r"expected a pattern of what to select, got only \['!\*/b'\]"
+    ):
+        masked(scale(0.0), "!*/b").init(params)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: compose(move=adam), lambda: groups({"*": adam})], ids=["compose", "groups"]
+)
+def test_the_function_instead_of_what_it_makes(make):
+    with pytest.raises(TypeError, match=r"expected an optimizer, got .*; call it: adam\(…\)"):
+        make()
+
+
+def test_several_rates_for_one(params):
+    with pytest.raises(ValueError, match=r"expected rate to be one number, got shape \(8,\)"):
+        with_hyperparameters(sgd(0.1).init(params), rate=jnp.ones(8))

@@ -142,3 +142,13 @@ def test_another_librarys_optimizer_can_be_minimized_with():
     ours = minimize(optimizers.sgd(0.1), bowl, jnp.asarray([1.5, 0.5]), steps=3)
     np.testing.assert_allclose(theirs.params, ours.params, rtol=1e-6)
     assert theirs.evaluations == ours.evaluations == 4
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [lambda p: (((p**2).sum(), "auxiliary"), 2 * p), lambda p: (p**2).sum()],
+    ids=["an auxiliary", "no gradient"],
+)
+def test_an_objective_that_answers_something_else(objective):
+    with pytest.raises(TypeError, match=r"expected objective\(params\) -> \(value, grads\)"):
+        minimize(optimizers.lbfgs(), objective, jnp.ones(2), steps=3)

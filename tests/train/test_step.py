@@ -234,3 +234,10 @@ def test_norms_and_distances_of_parameters_of_two_precisions():
         assert global_norm(tree).dtype == jnp.float64
         other = tree | {"b": jnp.asarray([4.4])}
         np.testing.assert_allclose(gradient_distance(other, tree), 0.1, rtol=1e-6)
+
+
+def test_the_function_instead_of_the_optimizer(examples, key):
+    with pytest.raises(
+        TypeError, match=r"train.init: expected an optimizer, .* call it: adam\(…\)"
+    ):
+        train.init(network(), optimizers.adam, key, examples[0])

@@ -140,7 +140,7 @@ def minimize(
         dtype = scalar_dtype(params)
 
         def evaluated(params: PyTree) -> tuple[Array, PyTree]:
-            value, grads = objective(params)
+            value, grads = _asked(objective, params)
             return value.astype(dtype), jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
 
         def ending(value: Array, size: Array, stuck: Array) -> Array:
@@ -174,3 +174,18 @@ def minimize(
         return jax.lax.while_loop(unfinished, body, (begin, grads))[0]
 
     return jax.jit(run)(params, state)
+
+
+def _asked(objective: Objective, params: PyTree) -> tuple[Array, PyTree]:
+    """The objective's answer, if it is one.
+
+    Raises:
+      TypeError: it is not (value, grads), with one number for the value.
+    """
+    answer = objective(params)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and hasattr(answer[0], "astype")):
+        raise TypeError(
+            "expected objective(params) -> (value, grads), with one number for the value; of "
+            "fnn.value_and_grad's ((value, auxiliary), grads), leave the auxiliary out"
+        )
+    return answer

@@ -40,11 +40,13 @@ def reduce_on_plateau(
 ) -> Plateau:
     """Multiply a scale by `factor` when a value has not become better for a while.
 
-        plateau = reduce_on_plateau(patience=3)
+        plateau, run = reduce_on_plateau(patience=3), train.epoch(net, loss, sgd(0.1), batch_size=32)
         seen = plateau.init()
-        for report in train.fit(…, steps_per_call=…):
-            seen = plateau.update(report.evaluation.loss, seen)
-            rate = 0.1 * seen.scale           and go on with with_hyperparameters(state, rate=rate)
+        for _ in range(epochs):
+            train_state, info = run(train_state, examples)
+            seen = plateau.update(info.loss.mean(), seen)
+            moved = with_hyperparameters(train_state.optimizer, rate=0.1 * seen.scale)
+            train_state = train_state._replace(optimizer=moved)
 
     Better is below ``best · (1 - threshold)``, or ``best - threshold`` if not `relative`; with mode
     "max", above ``best · (1 + threshold)`` or ``best + threshold``. NaN is not better. In the `cooldown`

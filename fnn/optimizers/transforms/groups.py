@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn.layer import Array, PyTree
 from fnn.optimizers.hyperparameters import Given
 from fnn.optimizers.leafwise import check_alike, leafwise
-from fnn.optimizers.optimizer import Optimizer
+from fnn.optimizers.optimizer import Optimizer, check_optimizer
 from fnn.optimizers.rules import check_matches, subtree
 from fnn.tree import paths
 
@@ -56,6 +56,7 @@ def groups(rules: Mapping[str, Optimizer]) -> Optimizer:
     (`hyperparameters` lists the paths).
 
     Raises:
+      TypeError: a rule's optimizer is none.
       ValueError: there are no rules.
     Raises (by `init` and `update`):
       ValueError: a rule takes no parameter, no rule takes a parameter, or the state is another one's.
@@ -63,6 +64,8 @@ def groups(rules: Mapping[str, Optimizer]) -> Optimizer:
     if not rules:
         raise ValueError("expected at least one rule, such as {'*': adam()}, got none")
     rules = dict(rules)
+    for pattern, optimizer in rules.items():
+        check_optimizer(optimizer, f"groups, {pattern!r}")
 
     def members(params: PyTree) -> dict[str, list[bool]]:
         taken = [parameter.group for parameter in resolve(rules, params).parameters]
