@@ -18,12 +18,14 @@ of them; `--order` shows what that costs. XLA:CPU also copies a moment that two 
 writes it (Lion's, AdaBelief's), unless it is compiled with the option of `--region`.
 """
 
-# Two busy cores, jax 0.10.2, optax 0.2.8. Most steps are the same loops over the same memory in
-# both libraries: sgd 0.93 [0.89-0.99], adam 0.98 [0.95-1.01], amsgrad 1.00, yogi 1.02. Where fnn makes
-# fewer temporaries it is faster: lars 0.57, lamb 0.69, adafactor 0.86. `--region fnn`: lion 0.33
-# [0.27-0.47], optax without it. Adam in a quiet minute: 7.3 ms, where the 28 bytes a parameter
-# that must move would take 4.7 at the speed of sgd; with results in another order than the arguments 4.98
-# [4.04-6.57] times as long. Sixteen rates: 1 program, 2.3 s; optax 16 programs, 15 s.
+# Two cores, jax 0.10.2, optax 0.2.8, `--seconds 2`. Most steps are the same loops over the same memory in
+# both libraries: of 30 rows with a peer, 24 lie between 0.93 and 1.05, sgd 1.01, adam 0.98 [0.90-1.09],
+# adamw 0.99, lion 1.00, radam 1.03. Where fnn makes fewer temporaries it is faster: lars 0.57, adadelta
+# 0.69, muon 0.69 (whose peer has no kernels of convolutions among its matrices), lamb 0.70, adafactor
+# 0.89. Geometric mean 0.94. Traced equations: adam 4515 / 4809, lamb 9815 / 16809, but sgd 900 / 600 and
+# rmsprop 4200 / 3000. Adam at sixteen rates: 1 program, 0.5 s; optax 16 programs, 6.8 s. On a busy
+# machine: results in another order than the arguments 4.98 [4.04-6.57] times as long; `--region fnn`:
+# lion 0.33 [0.27-0.47], optax without it.
 
 import argparse
 import math

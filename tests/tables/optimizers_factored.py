@@ -51,9 +51,7 @@ def peer(min_side):
                 epsilon=eps,
                 min_dim_size_to_factor=min_side,
                 decay_rate=power,
-                decay_rate_fn=lambda step, power: (
-                    1 - jnp.asarray(step + 1).astype(jnp.float64) ** -power
-                ),
+                decay_rate_fn=lambda step, power: 1 - jnp.asarray(step + 1).astype(float) ** -power,
             ),
             optax.clip_by_block_rms(threshold),
             optax.scale_by_learning_rate(rate),

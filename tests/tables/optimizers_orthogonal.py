@@ -46,11 +46,11 @@ TWO_RATES = {"parameters_may_be_called_like_hyperparameters": "matrices and rest
 
 
 def peer(rate, decay, weight_decay, b1, b2, eps):
-    """optax's matrices, and AdamW for the rest, where `optax.contrib.muon` has NAdamW."""
+    """optax's matrices of two axes, and AdamW for the rest, where `optax.contrib.muon` has NAdamW."""
     matrices = optax.contrib.muon(rate, beta=decay, eps=eps, weight_decay=weight_decay)
     rest = optax.adamw(rate, b1, b2, eps, weight_decay=weight_decay)
     return optax.partition(
-        {2: matrices, 1: rest}, lambda params: jax.tree.map(lambda p: p.ndim, params)
+        {True: matrices, False: rest}, lambda params: jax.tree.map(lambda p: p.ndim == 2, params)
     )
 
 
