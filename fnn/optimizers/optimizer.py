@@ -7,6 +7,7 @@ A transform is the same thing, and a named optimizer is a composition of transfo
 transform is called `grads`, what leaves it `updates`.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import jax
@@ -47,6 +48,20 @@ def check_optimizer(given: object, where: str) -> None:
         raise TypeError(f"{where}: expected an optimizer, got {given!r}{made}")
 
 
+def check_parts(state: object, parts: Mapping[str, object]) -> None:
+    """Refuse a state that is not a dictionary by the names of these parts.
+
+    Raises:
+      ValueError: it is another optimizer's.
+    """
+    if not isinstance(state, dict) or state.keys() != parts.keys():
+        got = sorted(state) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(
+            f"expected this optimizer's state, of {sorted(parts)}, got one of {got}; "
+            "make it with this optimizer's init"
+        )
+
+
 def compose(**transforms: Optimizer) -> Optimizer:
     """The transforms one after another; the state is a dictionary by their names.
 
@@ -62,12 +77,7 @@ def compose(**transforms: Optimizer) -> Optimizer:
         return {name: transform.init(params) for name, transform in transforms.items()}
 
     def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
-        if not isinstance(state, dict) or state.keys() != transforms.keys():
-            got = sorted(state) if isinstance(state, dict) else type(state).__name__
-            raise ValueError(
-                f"expected this optimizer's state, of {sorted(transforms)}, got one of {got}; "
-                "make it with this optimizer's init"
-            )
+        check_parts(state, transforms)
         new_state = {}
         for name, transform in transforms.items():
             grads, new_state[name] = transform.update(grads, state[name], params)

@@ -1,7 +1,6 @@
 """Muon: momentum whose matrices are made orthogonal, and AdamW for what is no matrix."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,11 +11,11 @@ from fnn.optimizers.adam import adamw
 from fnn.optimizers.descent import descend
 from fnn.optimizers.dialects import check_dialect
 from fnn.optimizers.hyperparameters import Given, started
-from fnn.optimizers.leafwise import check_alike, leafwise, zeros
+from fnn.optimizers.leafwise import leafwise, zeros
 from fnn.optimizers.optimizer import Optimizer, compose
-from fnn.optimizers.rules import Where, selected, subtree
+from fnn.optimizers.rules import Where, selected
 from fnn.optimizers.transforms.decay import decay_weights
-from fnn.optimizers.transforms.groups import Parameter, Resolved
+from fnn.optimizers.transforms.groups import Parameter, Resolved, partition
 from fnn.tree import paths
 
 # The polynomial a · s + b · s³ + c · s⁵ of each singular value s, by Jordan et al. (2024): steep at 0,
@@ -153,7 +152,7 @@ def muon(
     parts = {"matrices": core(False), "rest": rest}
     if stacked != ():
         parts["stacks"] = core(True)
-    return _partition(parts, matrices, stacked)
+    return partition(parts, lambda params: resolve_matrices(params, matrices, stacked))
 
 
 def resolve_matrices(
@@ -182,39 +181,6 @@ def resolve_matrices(
         group = ("stacks" if stack else "matrices") if mine else "rest"
         found.append(Parameter(path, group, tuple(leaf.shape), math.prod(leaf.shape)))
     return Resolved(tuple(found))
-
-
-def _partition(parts: Mapping[str, Optimizer], matrices: Where | None, stacked: Where) -> Optimizer:
-    """Each part for its own parameters; the state is a dictionary by part."""
-
-    def members(params: PyTree) -> dict[str, list[bool]]:
-        found = resolve_matrices(params, matrices, stacked).parameters
-        return {name: [parameter.group == name for parameter in found] for name in parts}
-
-    def init(params: PyTree) -> PyTree:
-        chosen = members(params)
-        return {name: part.init(subtree(params, chosen[name])) for name, part in parts.items()}
-
-    def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
-        check_alike(grads, params, "gradients")
-        if not isinstance(state, dict) or state.keys() != parts.keys():
-            got = sorted(state) if isinstance(state, dict) else type(state).__name__
-            raise ValueError(
-                f"expected this optimizer's state, of {sorted(parts)}, got one of {got}; "
-                "make it with this optimizer's init"
-            )
-        merged: list[Any] = [None] * len(jax.tree.leaves(params))
-        new_state = {}
-        for name, chosen in members(params).items():
-            updates, new_state[name] = parts[name].update(
-                subtree(grads, chosen), state[name], subtree(params, chosen)
-            )
-            places = [place for place, mine in enumerate(chosen) if mine]
-            for place, u in zip(places, jax.tree.leaves(updates), strict=True):
-                merged[place] = u
-        return jax.tree.unflatten(jax.tree.structure(params), merged), new_state
-
-    return Optimizer(init, update)
 
 
 def _matrix_shape(shape: tuple[int, ...], stacked: bool) -> tuple[int, ...]:

@@ -116,7 +116,7 @@ class TestGroups:
 
     def test_another_ones_state(self, params):
         with pytest.raises(
-            ValueError, match=r"the state of groups \['\*'\], got one of \['rate'\]"
+            ValueError, match=r"this optimizer's state, of \['\*'\], got one of \['rate'\]"
         ):
             groups({"*": sgd(0.1)}).update(params, sgd(0.1).init(params), params)
 

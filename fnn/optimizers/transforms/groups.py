@@ -1,7 +1,7 @@
 """Groups of parameters, each with an optimizer of its own, chosen by path rules."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn.layer import Array, PyTree
 from fnn.optimizers.hyperparameters import Given
 from fnn.optimizers.leafwise import check_alike, leafwise
-from fnn.optimizers.optimizer import Optimizer, check_optimizer
+from fnn.optimizers.optimizer import Optimizer, check_optimizer, check_parts
 from fnn.optimizers.rules import check_matches, subtree
 from fnn.tree import paths
 
@@ -67,30 +67,36 @@ def groups(rules: Mapping[str, Optimizer]) -> Optimizer:
     for pattern, optimizer in rules.items():
         check_optimizer(optimizer, f"groups, {pattern!r}")
 
+    return partition(rules, lambda params: resolve(rules, params))
+
+
+def partition(parts: Mapping[str, Optimizer], resolved: Callable[[PyTree], Resolved]) -> Optimizer:
+    """Each part for the parameters of the group of its name; the state is a dictionary by part.
+
+    Raises (by `update`):
+      ValueError: gradients of another structure, or another optimizer's state.
+    """
+
     def members(params: PyTree) -> dict[str, list[bool]]:
-        taken = [parameter.group for parameter in resolve(rules, params).parameters]
-        return {pattern: [group == pattern for group in taken] for pattern in rules}
+        taken = [parameter.group for parameter in resolved(params).parameters]
+        return {name: [group == name for group in taken] for name in parts}
 
     def init(params: PyTree) -> PyTree:
-        return {
-            pattern: rules[pattern].init(subtree(params, chosen))
-            for pattern, chosen in members(params).items()
-        }
+        chosen = members(params)
+        return {name: part.init(subtree(params, chosen[name])) for name, part in parts.items()}
 
     def update(grads: PyTree, state: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
         check_alike(grads, params, "gradients")
-        if not isinstance(state, dict) or state.keys() != rules.keys():
-            got = sorted(state) if isinstance(state, dict) else type(state).__name__
-            raise ValueError(f"expected the state of groups {sorted(rules)}, got one of {got}")
+        check_parts(state, parts)
         merged: list[Any] = [None] * len(jax.tree.leaves(params))
         new_state = {}
-        for pattern, chosen in members(params).items():
-            updates, new_state[pattern] = rules[pattern].update(
-                subtree(grads, chosen), state[pattern], subtree(params, chosen)
+        for name, chosen in members(params).items():
+            updates, new_state[name] = parts[name].update(
+                subtree(grads, chosen), state[name], subtree(params, chosen)
             )
-            places = [i for i, mine in enumerate(chosen) if mine]
-            for i, u in zip(places, jax.tree.leaves(updates), strict=True):
-                merged[i] = u
+            places = [place for place, mine in enumerate(chosen) if mine]
+            for place, u in zip(places, jax.tree.leaves(updates), strict=True):
+                merged[place] = u
         return jax.tree.unflatten(jax.tree.structure(params), merged), new_state
 
     return Optimizer(init, update)
