@@ -10,6 +10,9 @@ from fnn.train.metrics import confusion_matrix as confusion_matrix
 from fnn.train.nonfinite import NonFiniteError as NonFiniteError
 from fnn.train.once import RetraceError as RetraceError
 from fnn.train.once import jit_once as jit_once
+from fnn.train.options import Augmentation as Augmentation
+from fnn.train.options import Batch as Batch
+from fnn.train.options import StepOptions as StepOptions
 from fnn.train.range_test import RangeTest as RangeTest
 from fnn.train.range_test import range_table as range_table
 from fnn.train.range_test import range_test as range_test
@@ -17,6 +20,7 @@ from fnn.train.state import TrainState as TrainState
 from fnn.train.state import copy as copy
 from fnn.train.state import init as init
 from fnn.train.step import Info as Info
+from fnn.train.step import seen as seen
 from fnn.train.step import step as step
 from fnn.train.step import step_function as step_function
 from fnn.train.stopping import DivergenceStop as DivergenceStop

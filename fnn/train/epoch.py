@@ -1,6 +1,7 @@
 """Many steps in one compiled call, over data that already lies on the device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Unpack
 
 import jax
 
@@ -9,8 +10,9 @@ from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import batch_indices, steps_per_epoch
 from fnn.train.once import jit_once
+from fnn.train.options import Batch, StepOptions
 from fnn.train.state import TrainState
-from fnn.train.step import Batch, Gradient, Info, Metric, step_function
+from fnn.train.step import Info, step_function
 
 
 def epoch(
@@ -20,8 +22,7 @@ def epoch(
     *,
     batch_size: int,
     steps: int | None = None,
-    gradient: Gradient = "hand",
-    metrics: Mapping[str, Metric] | None = None,
+    **options: Unpack[StepOptions],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
     """``epoch(train_state, (x, target)) -> (train_state, infos)``: one scan over all batches.
 
@@ -38,8 +39,7 @@ def epoch(
       optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
       batch_size: examples a step.
       steps: steps a call, at least one; None for one whole epoch, `len(x) // batch_size`.
-      gradient: as for `step`.
-      metrics: as for `step`.
+      options: as for `step`.
 
     Raises:
       ValueError: no examples, or fewer than a batch; or less than one step.
@@ -47,7 +47,7 @@ def epoch(
     """
     if steps is not None and steps < 1:
         raise ValueError(f"expected at least one step a call, or None for an epoch, got {steps}")
-    advance = step_function(net, loss, optimizer, gradient=gradient, metrics=metrics)
+    advance = step_function(net, loss, optimizer, **options)
 
     def function(train_state: TrainState, examples: Batch) -> tuple[TrainState, Info]:
         count = example_count(examples)

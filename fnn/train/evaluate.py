@@ -12,7 +12,8 @@ from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.train.epoch import example_count, take
 from fnn.train.once import jit_once
-from fnn.train.step import Batch, Metric, unpacked
+from fnn.train.options import Batch, Metric
+from fnn.train.step import unpacked
 
 
 class Evaluation(NamedTuple):

@@ -1,8 +1,8 @@
 """The training loop: a generator that hands back control after every compiled call."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from fnn.train.batches import batch_indices, steps_per_epoch
 from fnn.train.epoch import epoch, example_count, take
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
 from fnn.train.nonfinite import NonFiniteError, explain
+from fnn.train.options import Batch, StepOptions
 from fnn.train.state import TrainState, copy
-from fnn.train.step import Batch, Gradient, Info, Metric, all_finite, step_function
+from fnn.train.step import Info, all_finite, seen, step_function
 from fnn.tree import paths
 
 
@@ -41,9 +42,8 @@ def fit(
     epochs: int,
     batch_size: int,
     validation: Batch | None = None,
-    gradient: Gradient = "hand",
-    metrics: Mapping[str, Metric] | None = None,
     steps_per_call: int | None = None,
+    **options: Unpack[StepOptions],
 ) -> Iterator[Report]:
     """Train until `epochs` epochs are made and yield a `Report` after every one of them.
 
@@ -63,9 +63,8 @@ def fit(
       epochs: how many times through the examples, in whole batches, counted from step 0.
       batch_size: examples a step.
       validation: (x, target) to evaluate on whenever an epoch has ended.
-      gradient: as for `train.step`.
-      metrics: as for `train.step`, and evaluated on the validation set as well.
       steps_per_call: yield after about so many steps instead: see `call_length`.
+      options: as for `train.step`; metrics are evaluated on the validation set as well.
 
     Raises (at the call):
       ValueError: no examples, fewer than a batch, counts that make no sense, targets that the loss
@@ -86,12 +85,12 @@ def fit(
             f"as they are counted from step 0, got {epochs}"
         )
     per_call = per_epoch if steps_per_call is None else call_length(total, steps_per_call)
-    step_function(net, loss, optimizer, gradient=gradient)  # refuses what is no gradient
+    step_function(net, loss, optimizer, **options)  # refuses what is no option
     check_state(optimizer, train_state)
     for given in (examples, validation):
         if given is not None:
             check_targets(net, loss, train_state.params, train_state.state, given)
-    run = _Run(net, loss, optimizer, gradient, dict(metrics or {}), batch_size)
+    run = _Run(net, loss, optimizer, options, batch_size)
     return run.reports(copy(train_state), examples, validation, per_epoch, per_call, total)
 
 
@@ -101,8 +100,7 @@ class _Run(NamedTuple):
     net: Layer
     loss: Loss
     optimizer: Optimizer | Minimizer
-    gradient: Gradient
-    metrics: dict[str, Metric]
+    options: StepOptions
     batch_size: int
 
     def reports(
@@ -116,8 +114,13 @@ class _Run(NamedTuple):
     ) -> Iterator[Report]:
         """One report a call; the calls end at the multiples of `per_call`, and at `total`."""
         examples, validation = jax.tree.map(jnp.asarray, (examples, validation))
+        if shardings := self.options.get("shardings"):
+            examples, validation = shardings.replicate((examples, validation))
         judge = evaluate(
-            self.net, self.loss, batch_size=max(self.batch_size, 256), metrics=self.metrics
+            self.net,
+            self.loss,
+            batch_size=max(self.batch_size, 256),
+            metrics=self.options.get("metrics"),
         )
         finite = jax.jit(all_finite)
         calls: dict[int, Callable[[TrainState, Batch], tuple[TrainState, Info]]] = {}
@@ -149,15 +152,12 @@ class _Run(NamedTuple):
             self.optimizer,
             batch_size=self.batch_size,
             steps=steps,
-            gradient=self.gradient,
-            metrics=self.metrics,
+            **self.options,
         )
 
     def last_finite(self, train_state: TrainState, examples: Batch, steps: int) -> TrainState:
         """The state before the step, of the next `steps`, that makes a parameter that is not finite."""
-        advance = jax.jit(
-            step_function(self.net, self.loss, self.optimizer, gradient=self.gradient)
-        )
+        advance = jax.jit(step_function(self.net, self.loss, self.optimizer, **self.options))
         for _ in range(steps):
             after, _info = advance(train_state, self.batch(train_state, examples))
             if not all_finite((after.params, after.state)):
@@ -166,7 +166,7 @@ class _Run(NamedTuple):
         return train_state
 
     def batch(self, train_state: TrainState, examples: Batch) -> Batch:
-        """What the next step sees."""
+        """What the next step is given."""
         count = example_count(examples)
         return take(
             examples, batch_indices(train_state.key, train_state.step, count, self.batch_size)
@@ -175,9 +175,11 @@ class _Run(NamedTuple):
     def failure(self, train_state: TrainState, examples: Batch) -> NonFiniteError:
         """The error that says what the step from this last good state met."""
         batch = self.batch(train_state, examples)
-        advance = step_function(self.net, self.loss, self.optimizer, gradient=self.gradient)
+        advance = step_function(self.net, self.loss, self.optimizer, **self.options)
         _, info = jax.jit(advance)(train_state, batch)
-        culprit = explain(self.net, self.loss, self.optimizer, self.gradient, train_state, batch)
+        augment, gradient = self.options.get("augment"), self.options.get("gradient", "hand")
+        batch = seen(train_state, batch, augment)
+        culprit = explain(self.net, self.loss, self.optimizer, gradient, train_state, batch)
         return NonFiniteError(
             f"training stopped at step {int(train_state.step)}: loss {info.loss}, gradient norm "
             f"{info.gradient_norm}. {culprit} The train state of this error is the last good one.",

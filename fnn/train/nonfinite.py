@@ -11,8 +11,9 @@ from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer, apply_updates
 from fnn.tap import passages
+from fnn.train.options import Batch, Gradient
 from fnn.train.state import TrainState, step_key
-from fnn.train.step import Batch, Gradient, global_norm, unpacked
+from fnn.train.step import global_norm, unpacked
 from fnn.tree import paths
 
 

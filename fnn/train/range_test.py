@@ -4,7 +4,7 @@ Source: Smith (2017).
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer, hyperparameters, with_hyperparameters
 from fnn.train.batches import batch_indices, steps_per_epoch
 from fnn.train.epoch import example_count, take
+from fnn.train.options import Batch, StepOptions
 from fnn.train.state import TrainState
-from fnn.train.step import Batch, Gradient, step_function
+from fnn.train.step import step_function
 
 # A run has diverged once its loss is above so many times the first one.
 DIVERGED = 3.0
@@ -51,7 +52,7 @@ def range_test(
     high: float = 10.0,
     steps: int = 100,
     smoothing: float = 0.8,
-    gradient: Gradient = "hand",
+    **options: Unpack[StepOptions],
 ) -> RangeTest:
     """Try rates from `low` to `high`, each a constant factor above the last, for one step each.
 
@@ -83,7 +84,7 @@ def range_test(
       high: the last rate.
       steps: how many rates.
       smoothing: in [0, 1); 0 for the losses as they are.
-      gradient: as for `train.step`.
+      options: as for `train.step`.
 
     Raises:
       ValueError: not 0 < low < high < ∞, too few steps, a smoothing out of range, or too few examples.
@@ -107,7 +108,7 @@ def range_test(
         )
     rates = np.geomspace(low, high, steps)
     losses = np.asarray(
-        _scan(net, loss, optimizer, train_state, examples, rates, batch_size, gradient), np.float64
+        _scan(net, loss, optimizer, train_state, examples, rates, batch_size, options), np.float64
     )
     return read(rates, losses, smoothing)
 
@@ -120,10 +121,10 @@ def _scan(
     examples: Batch,
     rates: np.ndarray,
     batch_size: int,
-    gradient: Gradient,
+    options: StepOptions,
 ) -> Array:
     """The losses before each step and after the last, ∞ from where no step was made any more."""
-    advance = step_function(net, loss, optimizer, gradient=gradient)
+    advance = step_function(net, loss, optimizer, **options)
     count = example_count(examples)
 
     def run(train_state: TrainState, examples: Batch, rates: Array) -> Array:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,10 @@ from fnn.gradient import (
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer, apply_updates
+from fnn.random import name_hash
 from fnn.train.once import jit_once
+from fnn.train.options import Augmentation, Batch, Gradient, Metric, Shardings, StepOptions
 from fnn.train.state import TrainState, step_key
-
-Gradient = Literal["hand", "auto", "both"]
-Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an example
-Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
 
 
 class Info(NamedTuple):
@@ -53,9 +51,7 @@ def step(
     net: Layer,
     loss: Loss,
     optimizer: Optimizer | Minimizer,
-    *,
-    gradient: Gradient = "hand",
-    metrics: Mapping[str, Metric] | None = None,
+    **options: Unpack[StepOptions],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
     """``step(train_state, (x, target)) -> (train_state, info)``, compiled once.
 
@@ -78,14 +74,12 @@ def step(
       net: the network.
       loss: the loss of an example; the step descends its mean over the batch.
       optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
-      gradient: "hand" for the hand-written backward, "auto" for `jax.grad` of the same forward, "both"
-        to train with the first and report its distance from the second in `info.distance`.
-      metrics: functions of (prediction, target) that give a number an example.
+      options: gradient, metrics, augment, shardings: see `StepOptions`.
 
     Raises:
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
-    function = step_function(net, loss, optimizer, gradient=gradient, metrics=metrics)
+    function = step_function(net, loss, optimizer, **options)
     return jit_once("train.step", function, donate_argnums=0)
 
 
@@ -96,6 +90,8 @@ def step_function(
     *,
     gradient: Gradient = "hand",
     metrics: Mapping[str, Metric] | None = None,
+    augment: Augmentation | None = None,
+    shardings: Shardings | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
     """The step as a plain function, for `jit`, `scan` and `vmap` of one's own."""
     if gradient not in ("hand", "auto", "both"):
@@ -104,7 +100,7 @@ def step_function(
     differentiate: Differentiated = by_autodiff if gradient == "auto" else by_hand
 
     def looked_at(train_state: TrainState, batch: Batch) -> _Look:
-        x, target, weights = unpacked(batch)
+        x, target, weights = unpacked(seen(train_state, batch, augment, shardings))
         rest = (train_state.state, x, target, step_key(train_state), weights)
         (value, auxiliary), grads = differentiate(train_state.params, *rest)
         distance = (
@@ -152,7 +148,7 @@ def step_function(
         # A branch, not a select: a select of every leaf makes the step of an MLP a fifth slower.
         operands = (train_state, look.grads, look.auxiliary.state)
         after = jax.lax.cond(info.finite, make, lambda operands: operands[0], operands)
-        return after, info
+        return after if shardings is None else shardings.keep(after), info
 
     def advance_by_search(
         minimizer: Minimizer, train_state: TrainState, batch: Batch
@@ -175,11 +171,25 @@ def step_function(
         after = jax.lax.cond(
             info.finite, lambda states: states[0], lambda states: states[1], (made, train_state)
         )
-        return after, info
+        return after if shardings is None else shardings.keep(after), info
 
     if isinstance(optimizer, Minimizer):
         return partial(advance_by_search, optimizer)
     return partial(advance, optimizer)
+
+
+def seen(
+    train_state: TrainState,
+    batch: Batch,
+    augment: Augmentation | None = None,
+    shardings: Shardings | None = None,
+) -> Batch:
+    """What the network sees of a batch in the next step: in its place, and augmented."""
+    batch = batch if shardings is None else shardings.batch(batch)
+    if augment is None:
+        return batch
+    batch = augment(jax.random.fold_in(step_key(train_state), name_hash("augment")), batch)
+    return batch if shardings is None else shardings.batch(batch)
 
 
 def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:

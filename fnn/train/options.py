@@ -1,0 +1,45 @@
+"""How a step is made, beside the network, the loss and the optimizer.
+
+The same keywords go to `train.step`, `train.epoch`, `train.fit` and whatever else makes steps.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, TypedDict
+
+from fnn.layer import Array, PyTree
+from fnn.train.state import TrainState
+
+Gradient = Literal["hand", "auto", "both"]
+Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an example
+Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
+Augmentation = Callable[[Array, Batch], Batch]  # (key, batch) -> the batch that the network sees
+
+
+class Shardings(Protocol):
+    """Where the parts of a training run lie, on a mesh of devices: see `train.sharding`."""
+
+    def batch(self, batch: Batch) -> Batch:
+        """The batch, constrained to its place, within a compiled call."""
+
+    def keep(self, train_state: TrainState) -> TrainState:
+        """The train state, constrained to where it was placed, within a compiled call."""
+
+    def replicate(self, examples: PyTree) -> PyTree:
+        """What every device needs whole, on every device."""
+
+
+class StepOptions(TypedDict, total=False):
+    """The keywords; none is required.
+
+    gradient: "hand" for the hand-written backward, "auto" for `jax.grad` of the same forward, "both" to
+      train with the first and report its distance from the second in `info.distance`.
+    metrics: functions of (prediction, target) that give a number an example.
+    augment: a pure function ``(key, batch) -> batch`` between the data and the network, such as those of
+      `fnn.augment`; its key is the step's, so that a run that is resumed draws what it would have drawn.
+    shardings: where state and batches lie, on a mesh of several devices.
+    """
+
+    gradient: Gradient
+    metrics: Mapping[str, Metric] | None
+    augment: Augmentation | None
+    shardings: Shardings | None
