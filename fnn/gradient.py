@@ -19,6 +19,8 @@ class Auxiliary(NamedTuple):
 
 
 Differentiated = Callable[..., tuple[tuple[Array, Auxiliary], PyTree]]
+# losses -> a value of them, and the derivative of something with respect to each: see `reduced_by_hand`
+LossReduction = Callable[[Array], tuple[Array, Array]]
 
 
 def mean_over_examples(values: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -73,6 +75,7 @@ def value_and_grad(net: Layer, loss: Loss) -> Differentiated:
     Raises:
       ValueError: the batch is empty, or the weights are not of the losses' shape.
     """
+    reduced = reduced_by_hand(net, loss)
 
     def function(
         params: PyTree,
@@ -82,12 +85,60 @@ def value_and_grad(net: Layer, loss: Loss) -> Differentiated:
         key: Key = None,
         weights: Array | None = None,
     ) -> tuple[tuple[Array, Auxiliary], PyTree]:
+        def mean(losses: Array) -> tuple[Array, Array]:
+            return mean_over_examples(losses, weights)
+
+        return reduced(params, state, x, target, key, mean)
+
+    return function
+
+
+def reduced_by_hand(net: Layer, loss: Loss) -> Differentiated:
+    """``f(params, state, x, target, key, reduction) -> ((value, auxiliary), dparams)``, by hand.
+
+    ``reduction(losses) -> (value, dlosses)`` says what becomes of the examples' losses: `dlosses`, of
+    their shape and dtype, is what the backward passes begin with. That of `value_and_grad` is the mean
+    and its derivative; a multiple of it scales the gradients, and a part of it is the share that a part
+    of a larger batch has in that batch's gradient.
+    """
+
+    def function(
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Key,
+        reduction: LossReduction,
+    ) -> tuple[tuple[Array, Auxiliary], PyTree]:
         prediction, state, cache = net.forward(params, state, x, key)
         losses, loss_cache = loss.forward(prediction, target)
-        mean, dlosses = mean_over_examples(losses, weights)
+        value, dlosses = reduction(losses)
         dprediction = loss.backward(loss_cache, dlosses)
         dparams, _ = net.backward(params, cache, dprediction)
-        return (mean, Auxiliary(state, prediction, losses)), dparams
+        return (value, Auxiliary(state, prediction, losses)), dparams
+
+    return function
+
+
+def reduced_by_autodiff(net: Layer, loss: Loss) -> Differentiated:
+    """The same function as `reduced_by_hand`, by `jax.vjp` of the forward passes."""
+
+    def function(
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Key,
+        reduction: LossReduction,
+    ) -> tuple[tuple[Array, Auxiliary], PyTree]:
+        def forward(params: PyTree) -> tuple[Array, Auxiliary]:
+            prediction, after, _ = net.forward(params, state, x, key)
+            losses, _ = loss.forward(prediction, target)
+            return losses, Auxiliary(after, prediction, losses)
+
+        losses, pull_back, auxiliary = jax.vjp(forward, params, has_aux=True)
+        value, dlosses = reduction(losses)
+        return (value, auxiliary), pull_back(dlosses)[0]
 
     return function
 

@@ -99,7 +99,7 @@ def watched_leaves(
     while isinstance(cache, Around):
         cache = cache.cache
     if not isinstance(cache, Looped):
-        children = _by_name(cache, layer.parts)
+        children = children_by_name(cache, layer.parts)
         for name, part in layer.parts.items():
             below = None if told is None else told[name]
             yield from watched_leaves(part, children[name], below, _joined(path, name))
@@ -113,7 +113,7 @@ def watched_leaves(
             yield from watched_leaves(part, children[name], below, _joined(path, f"{name}[{i}]"))
 
 
-def _by_name(cache: PyTree, parts: Mapping[str, Layer]) -> Mapping[str, PyTree]:
+def children_by_name(cache: PyTree, parts: Mapping[str, Layer]) -> Mapping[str, PyTree]:
     """The children's caches: a container's cache is their dictionary, or a tuple that holds it."""
     for candidate in (cache, *(cache if isinstance(cache, tuple) else ())):
         if isinstance(candidate, Mapping) and set(parts) <= set(candidate):

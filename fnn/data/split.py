@@ -1,4 +1,4 @@
-"""One set of labelled examples, cut in two with the same class proportions on both sides."""
+"""One set of labelled examples, cut in two or three with the same class proportions in every part."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,14 @@ class Split(NamedTuple):
     """Two disjoint sets of positions that together are all of them, each in shuffled order."""
 
     train: NDArray[np.int64]  # (N - test_count,)
+    test: NDArray[np.int64]  # (test_count,)
+
+
+class ThreeWay(NamedTuple):
+    """Three disjoint sets of positions that together are all of them, each in shuffled order."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]  # (validation_count,)
     test: NDArray[np.int64]  # (test_count,)
 
 
@@ -54,3 +62,31 @@ def stratified_split(y: ArrayLike, test_count: int, seed: int) -> Split:
     for c, quota in enumerate(quotas):
         in_test[choice[label[choice] == c][:quota]] = True
     return Split(train=order[~in_test[order]], test=order[in_test[order]])
+
+
+def three_way_split(y: ArrayLike, validation_count: int, test_count: int, seed: int) -> ThreeWay:
+    """Positions of a training, a validation and a test part with the class proportions of the whole.
+
+    First the test part is split off, as `stratified_split` does with the same seed, so that it stays what
+    it is whatever is done with the rest; then the validation part from what is left, alike.
+
+    Args:
+        y: (N,) integer labels.
+        validation_count: how many examples are for choosing between networks, ≥ 1.
+        test_count: how many are for testing the one that was chosen, ≥ 1.
+        seed: ≥ 0, of the shuffles.
+
+    Raises:
+        ValueError: y is not a row of integers, or a count leaves a part empty.
+    """
+    y = np.asarray(y)
+    rest, test = stratified_split(y, test_count, seed)
+    if not 0 < validation_count < len(rest):
+        raise ValueError(
+            f"expected a validation_count between 1 and {len(rest) - 1} of the {len(rest)} examples "
+            f"that are not for testing, got {validation_count}"
+        )
+    # A stream of its own, so that the second choice owes nothing to the first: the next bits of that one.
+    next_seed = int(np.random.PCG64(seed).random_raw(2 * len(y) + 1)[-1])
+    train, validation = stratified_split(y[rest], validation_count, next_seed)
+    return ThreeWay(rest[train], rest[validation], test)

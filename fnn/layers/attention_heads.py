@@ -16,6 +16,7 @@ from fnn.layers.attention import (
     check_mask,
     check_scores_at_once,
 )
+from fnn.layers.partitioned import partitioned
 from fnn.layers.positions import Pairs, check_rotation, rotate
 from fnn.random import child_key
 
@@ -195,7 +196,12 @@ def multi_head_attention(
 
 
 def _mapped(x: Array, w: Sequence[Array], b: Sequence[Array | None], dtype: Any) -> list[Array]:
-    """x w + b for several w at once: one product with all of them side by side."""
+    """x w + b for several w at once: one product with all of them side by side.
+
+    On several devices, of which each has some columns of every w, one product with each.
+    """
+    if len(w) > 1 and partitioned():
+        return [_mapped(x, [a], [c], dtype)[0] for a, c in zip(w, b, strict=True)]
     ys = _cut(x.astype(dtype) @ _side_by_side(w, dtype), w)
     return [
         y if a is None else y + jnp.broadcast_to(a.astype(dtype), y.shape)
@@ -207,6 +213,10 @@ def _mapped_back(
     x: Array, w: Sequence[Array], b: Sequence[Array | None], dys: Sequence[Array]
 ) -> tuple[Array, list[Array], list[Array | None]]:
     """dx, all dw and all db of `_mapped`."""
+    if len(w) > 1 and partitioned():
+        each = [_mapped_back(x, [a], [c], [d]) for a, c, d in zip(w, b, dys, strict=True)]
+        dxs, dws, dbs = zip(*each, strict=True)
+        return sum(dxs[1:], dxs[0]), [d for (d,) in dws], [d for (d,) in dbs]
     dy = _side_by_side(dys, dys[0].dtype)
     dx = (dy @ _side_by_side(w, dy.dtype).T).astype(x.dtype)
     rows = dy.reshape(-1, dy.shape[-1])

@@ -14,6 +14,9 @@ shape, and on the platform that the program is compiled for:
                                     dw: in chunks of a few images
     one group, one axis or three    as images of one row, or their layers    one convolution each
 
+On a mesh of several devices (see `partitioned`) it is "elsewhere" on CPUs too: with the loops over images,
+every device would have to gather the batch.
+
 Comments in `convolution_cpu` give the measured ratios.
 """
 
@@ -31,6 +34,7 @@ from fnn.layers import convolution_cpu as cpu
 from fnn.layers import convolution_plain as plain
 from fnn.layers import convolution_sequences as sequences
 from fnn.layers import convolution_volumes as volumes
+from fnn.layers.partitioned import partitioned
 from fnn.layers.windows import Windows
 
 # Jitted, so that a call outside of any `jit` compiles once a shape and not once a call.
@@ -90,6 +94,8 @@ def _of_groups(dense: cpu.Form, depthwise: cpu.Form, groups: int, alone: bool) -
 def _by_platform(
     on_cpu: cpu.Form, elsewhere: cpu.Form, a: Array, b: Array, windows: Windows, groups: int
 ) -> Array:
+    if partitioned():
+        return elsewhere(a, b, windows, groups)
     return lax.platform_dependent(
         a,
         b,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key
+from fnn.layers.partitioned import partitioned
 
 _STEPS = 1 << 16  # of the probability
 
@@ -51,7 +52,11 @@ def kept(key: Array, keep: float, shape: tuple[int, ...]) -> Array:
         return jnp.ones(shape, bool)
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
-    halves = jnp.concatenate([words & jnp.uint32(_STEPS - 1), words >> jnp.uint32(16)])
+    if partitioned():  # the same bits, with no axis along which devices would have to join theirs
+        shifts = jnp.broadcast_to(jnp.array([[0], [16]], jnp.uint32), (2, words.size))
+        halves = (jnp.broadcast_to(words, shifts.shape) >> shifts & jnp.uint32(_STEPS - 1)).ravel()
+    else:
+        halves = jnp.concatenate([words & jnp.uint32(_STEPS - 1), words >> jnp.uint32(16)])
     below = jnp.uint32(round(share_kept(keep) * _STEPS))
     return (halves[:size] < below).reshape(shape)
 

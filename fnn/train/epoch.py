@@ -5,12 +5,13 @@ from typing import Unpack
 
 import jax
 
-from fnn.layer import Array, Layer
+from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.examples import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, StepOptions
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 from fnn.train.step import Info, step_function
 
@@ -18,9 +19,9 @@ from fnn.train.step import Info, step_function
 def epoch(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     *,
-    batch_size: int,
+    batch_size: int | None,
     steps: int | None = None,
     **options: Unpack[StepOptions],
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
@@ -37,8 +38,10 @@ def epoch(
       net: the network.
       loss: the loss of an example.
       optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
-      batch_size: examples a step.
-      steps: steps a call, at least one; None for one whole epoch, `len(x) // batch_size`.
+      batch_size: examples a step: 1 for online learning, None for full-batch descent, whose every step
+        sees all examples as they lie, without a shuffle or a copy.
+      steps: steps a call, at least one; None for one whole epoch, `len(x) // batch_size`, which is a
+        single step of full-batch descent.
       options: as for `step`.
 
     Raises:
@@ -51,9 +54,11 @@ def epoch(
 
     def function(train_state: TrainState, examples: Batch) -> tuple[TrainState, Info]:
         count = example_count(examples)
-        whole = steps_per_epoch(count, batch_size)
+        whole = steps_per_epoch(count, count if batch_size is None else batch_size)
 
         def body(train_state: TrainState, _: None) -> tuple[TrainState, Info]:
+            if batch_size is None:
+                return advance(train_state, examples)
             indices = batch_indices(train_state.key, train_state.step, count, batch_size)
             return advance(train_state, take(examples, indices))
 
@@ -66,23 +71,3 @@ def epoch(
         return jax.lax.scan(body, train_state, None, length=length)
 
     return jit_once("train.epoch", function, donate_argnums=0)
-
-
-def take(examples: Batch, indices: Array) -> Batch:
-    """The examples at `indices`."""
-    return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), examples)
-
-
-def example_count(examples: Batch) -> int:
-    """How many examples there are.
-
-    Raises:
-      ValueError: the leaves of x and target disagree about it.
-    """
-    counts = {leaf.shape[0] if leaf.ndim else -1 for leaf in jax.tree.leaves(examples)}
-    if len(counts) != 1 or -1 in counts:
-        raise ValueError(
-            "expected x and target with one entry an example, got shapes "
-            f"{[leaf.shape for leaf in jax.tree.leaves(examples)]}"
-        )
-    return counts.pop()

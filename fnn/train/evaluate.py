@@ -10,10 +10,13 @@ import numpy as np
 from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.train.epoch import example_count, take
+from fnn.train.examples import example_count, take, unpacked
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, Metric
-from fnn.train.step import unpacked
+from fnn.train.streaming import Reduction, check_reductions, evaluated_reductions
+
+Gathered = dict[str, PyTree]  # the reductions' states
+Judged = tuple[Array, dict[str, Array], PyTree]  # losses, metrics, predictions; of each example
 
 
 class Evaluation(NamedTuple):
@@ -21,11 +24,18 @@ class Evaluation(NamedTuple):
 
     loss: Array  # ()
     metrics: dict[str, Array]  # () each
-    prediction: PyTree  # (N, …)
+    prediction: PyTree  # (N, …), or None where predictions are not kept
+    reductions: dict[str, PyTree]  # what each says
 
 
 def evaluate(
-    net: Layer, loss: Loss, *, batch_size: int, metrics: Mapping[str, Metric] | None = None
+    net: Layer,
+    loss: Loss,
+    *,
+    batch_size: int,
+    metrics: Mapping[str, Metric] | None = None,
+    reductions: Mapping[str, Reduction] | None = None,
+    predictions: bool = True,
 ) -> Callable[[PyTree, PyTree, Batch], Evaluation]:
     """``evaluate(params, state, (x, target)) -> Evaluation``: `predict` on every example, once.
 
@@ -34,13 +44,24 @@ def evaluate(
     batch of its own: every example is seen once and none stands in for another, which a loss over the
     whole batch (`nt_xent`) would notice. If the number of batches divides the examples, nothing is left.
 
+    Args:
+      net: the network.
+      loss: the loss of an example.
+      batch_size: examples at a time, at most.
+      metrics: functions of (prediction, target) that give a number an example, which is kept.
+      reductions: what is gathered batch by batch, such as a confusion matrix: see `train.streaming`.
+      predictions: whether to keep what the network says of each example.
+
     Raises:
+      TypeError: what is no `Reduction` among the reductions.
       ValueError: no examples, x and target that disagree about their number, or, if the mean loss is
         not finite, targets that the loss refuses.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
     if batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+    reductions = dict(reductions or {})
+    check_reductions(reductions)
 
     def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
         count = example_count(examples)
@@ -50,25 +71,34 @@ def evaluate(
         size = -(-count // batches)
         full = count // size
 
-        def judged(batch: Array) -> tuple[Array, dict[str, Array], PyTree]:
-            x, target, _weights = unpacked(take(examples, batch))
+        def judged(gathered: Gathered, batch: Array) -> tuple[Gathered, Judged]:
+            x, target, weights = unpacked(take(examples, batch))
             prediction = net.predict(params, state, x)
             losses, _cache = loss.forward(prediction, target)
             values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
-            return losses, values, prediction
+            gathered = {
+                name: reductions[name].update(before, prediction, target, weights)
+                for name, before in gathered.items()
+            }
+            return gathered, (losses, values, prediction if predictions else None)
 
         indices = jnp.arange(count, dtype=jnp.int32)
         whole, rest = indices[: full * size].reshape(full, size), indices[full * size :]
-        _, collected = jax.lax.scan(lambda _, batch: (None, judged(batch)), None, whole)
+        gathered = {name: reduction.init() for name, reduction in reductions.items()}
+        gathered, collected = jax.lax.scan(judged, gathered, whole)
         collected = jax.tree.map(lambda a: a.reshape(full * size, *a.shape[2:]), collected)
         if rest.size:
-            collected = jax.tree.map(
-                lambda first, last: jnp.concatenate([first, last]), collected, judged(rest)
-            )
+            gathered, last = judged(gathered, rest)
+            collected = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), collected, last)
         losses, values, prediction = collected
         _, _, weights = unpacked(examples)
         mean, *means = (mean_over_examples(v, weights)[0] for v in (losses, *values.values()))
-        return Evaluation(mean, dict(zip(values, means, strict=True)), prediction)
+        return Evaluation(
+            mean,
+            dict(zip(values, means, strict=True)),
+            prediction,
+            evaluated_reductions(reductions, gathered),
+        )
 
     run = jit_once("train.evaluate", function)
 

@@ -1,24 +1,25 @@
 """The training loop: a generator that hands back control after every compiled call."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Unpack
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Unpack, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.layer import Layer
+from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
-from fnn.train.batches import batch_indices, steps_per_epoch
-from fnn.train.epoch import epoch, example_count, take
+from fnn.train.epoch import epoch
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
+from fnn.train.feed import Advance, Feed, Source, counted, from_arrays, from_source, is_source
+from fnn.train.fit_checks import call_length, check_parameters, check_state
 from fnn.train.nonfinite import NonFiniteError, explain
 from fnn.train.options import Batch, StepOptions
+from fnn.train.precision import AnyOptimizer, LossScaled
 from fnn.train.state import TrainState, copy
 from fnn.train.step import Info, all_finite, seen, step_function
-from fnn.tree import paths
+from fnn.train.streaming import Reduction
 
 
 class Report(NamedTuple):
@@ -30,19 +31,24 @@ class Report(NamedTuple):
     epochs: float  # the same in epochs
     evaluation: Evaluation | None  # on the validation set, when an epoch has ended
     seconds: float  # that the training call took, compilation included the first time
+    examples: int  # that this call saw, those of skipped batches included
+    params: PyTree  # what is evaluated: the train state's, or those of `evaluate_with`
 
 
 def fit(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     train_state: TrainState,
-    examples: Batch,
+    examples: Batch | Source,
     *,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     validation: Batch | None = None,
     steps_per_call: int | None = None,
+    reductions: Mapping[str, Reduction] | None = None,
+    predictions: bool = True,
+    evaluate_with: Callable[[TrainState], PyTree] | None = None,
     **options: Unpack[StepOptions],
 ) -> Iterator[Report]:
     """Train until `epochs` epochs are made and yield a `Report` after every one of them.
@@ -54,30 +60,41 @@ def fit(
     made counts, and the calls, batches and evaluations are those that would have come. `train_state`
     itself is not consumed. The examples are moved to the device once.
 
+    Examples that do not fit there come from a `Source`, such as `fnn.data.pipeline`: the same batches, by
+    a call of the step for each of them, or, with `steps_per_call`, by one scan over those of a report.
+
+    With `loss_scaling`, a batch whose gradient overflows is skipped and the run goes on.
+
     Args:
       net: the network.
       loss: the loss of an example.
-      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
+      optimizer: an optimizer or a minimizer, see `fnn.optimizers`, or one with `loss_scaling`.
       train_state: from `train.init`, or from an earlier report.
-      examples: (x, target) to train on.
+      examples: (x, target) to train on, or a `Source` of such batches.
       epochs: how many times through the examples, in whole batches, counted from step 0.
-      batch_size: examples a step.
+      batch_size: examples a step: 1 for online learning, None for full-batch descent on all at once.
       validation: (x, target) to evaluate on whenever an epoch has ended.
       steps_per_call: yield after about so many steps instead: see `call_length`.
+      reductions: for the evaluation: see `train.evaluate`.
+      predictions: whether an evaluation keeps what the network says of each example.
+      evaluate_with: which parameters are evaluated, such as `averaged_params`; None for those that are
+        trained. The network's state, such as running statistics, stays that of the trained ones.
       options: as for `train.step`; metrics are evaluated on the validation set as well.
 
     Raises (at the call):
       ValueError: no examples, fewer than a batch, counts that make no sense, targets that the loss
-        refuses, an optimizer's state that is another optimizer's, or no epoch left to make.
+        refuses (not of a `Source`), an optimizer's state that is another optimizer's, or no epoch left
+        to make; parameters to evaluate that are not like those of the train state.
 
     Raises (in the loop):
       NonFiniteError: a step was not finite (see `train.step`), or the parameters or the network's state
-        are not finite after a call. It names what was not, by layer and leaf, and holds the last good
-        `train_state`.
+        are not finite after a call; with `loss_scaling`, at a scale that cannot be lowered. It names
+        what was not, by layer and leaf, and holds the last good `train_state`.
+      ValueError: a `Source` that ended.
     """
     if epochs < 1:
         raise ValueError(f"expected at least one epoch, got {epochs}")
-    per_epoch = steps_per_epoch(example_count(jax.tree.map(jnp.asarray, examples)), batch_size)
+    size, per_epoch = counted(examples, batch_size)
     total, made = epochs * per_epoch, int(train_state.step)
     if made >= total:
         raise ValueError(
@@ -87,11 +104,29 @@ def fit(
     per_call = per_epoch if steps_per_call is None else call_length(total, steps_per_call)
     step_function(net, loss, optimizer, **options)  # refuses what is no option
     check_state(optimizer, train_state)
+    if evaluate_with is not None:
+        check_parameters(evaluate_with, train_state)
     for given in (examples, validation):
-        if given is not None:
-            check_targets(net, loss, train_state.params, train_state.state, given)
-    run = _Run(net, loss, optimizer, options, batch_size)
-    return run.reports(copy(train_state), examples, validation, per_epoch, per_call, total)
+        if given is not None and not is_source(given):
+            check_targets(net, loss, train_state.params, train_state.state, cast(Batch, given))
+    judge = evaluate(
+        net,
+        loss,
+        batch_size=max(size, 256),
+        metrics=options.get("metrics"),
+        reductions=reductions,
+        predictions=predictions,
+    )
+    run = _Run(net, loss, optimizer, options, size, judge, evaluate_with)
+    start, shardings = copy(train_state), options.get("shardings")
+    start = start if shardings is None else shardings.place(start)
+
+    def feed() -> Feed:
+        if is_source(examples):
+            return run.source(examples, start, total, stacked=steps_per_call is not None)
+        return run.arrays(cast(Batch, examples), batch_size)
+
+    return run.reports(start, feed, validation, per_epoch, per_call, total)
 
 
 class _Run(NamedTuple):
@@ -99,128 +134,118 @@ class _Run(NamedTuple):
 
     net: Layer
     loss: Loss
-    optimizer: Optimizer | Minimizer
+    optimizer: AnyOptimizer
     options: StepOptions
-    batch_size: int
+    size: int  # examples a step
+    judge: Callable[[PyTree, PyTree, Batch], Evaluation]
+    evaluate_with: Callable[[TrainState], PyTree] | None
 
     def reports(
         self,
         train_state: TrainState,
-        examples: Batch,
+        open_feed: Callable[[], Feed],
         validation: Batch | None,
         per_epoch: int,
         per_call: int,
         total: int,
     ) -> Iterator[Report]:
         """One report a call; the calls end at the multiples of `per_call`, and at `total`."""
-        examples, validation = jax.tree.map(jnp.asarray, (examples, validation))
-        if shardings := self.options.get("shardings"):
-            examples, validation = shardings.replicate((examples, validation))
-        judge = evaluate(
-            self.net,
-            self.loss,
-            batch_size=max(self.batch_size, 256),
-            metrics=self.options.get("metrics"),
-        )
+        validation = self.placed(validation)
         finite = jax.jit(all_finite)
-        calls: dict[int, Callable[[TrainState, Batch], tuple[TrainState, Info]]] = {}
+        evaluated = None if self.evaluate_with is None else jax.jit(self.evaluate_with)
         made = int(train_state.step)
-        while made < total:
-            before, length = made, min(per_call - made % per_call, total - made)
-            if length not in calls:
-                calls[length] = self.epoch(length)
-            start = time.perf_counter()
-            after, info = jax.block_until_ready(calls[length](copy(train_state), examples))
-            seconds = time.perf_counter() - start
-            info = jax.tree.map(np.asarray, info)
-            if not finite((after.params, after.state)):
-                after = self.last_finite(train_state, examples, length)
-                raise self.failure(after, examples)
-            if not info.finite.all():
-                raise self.failure(after, examples)
-            train_state, made = after, made + length
-            evaluation = None
-            if validation is not None and made // per_epoch > before // per_epoch:
-                evaluation = judge(train_state.params, train_state.state, validation)
-            yield Report(copy(train_state), info, made, made / per_epoch, evaluation, seconds)
+        feed = open_feed()
+        try:
+            while made < total:
+                before, length = made, min(per_call - made % per_call, total - made)
+                start = time.perf_counter()
+                after, info = feed.advance(copy(train_state), length)
+                seconds = time.perf_counter() - start
+                info = jax.tree.map(np.asarray, info)
+                if not finite((after.params, after.state)):
+                    raise self.failure(self.last_finite(train_state, feed, length), feed)
+                if int(after.step) < made + length:  # a step that is not made does not count
+                    raise self.failure(after, feed)
+                train_state, made = after, made + length
+                report_state = copy(train_state)
+                params = report_state.params if evaluated is None else evaluated(train_state)
+                evaluation = None
+                if validation is not None and made // per_epoch > before // per_epoch:
+                    evaluation = self.judge(params, train_state.state, validation)
+                yield Report(
+                    report_state,
+                    info,
+                    made,
+                    made / per_epoch,
+                    evaluation,
+                    seconds,
+                    length * self.size,
+                    params,
+                )
+        finally:
+            feed.close()
 
-    def epoch(self, steps: int) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
-        """So many steps in one compiled call."""
-        return epoch(
-            self.net,
-            self.loss,
-            self.optimizer,
-            batch_size=self.batch_size,
-            steps=steps,
-            **self.options,
-        )
+    def arrays(self, examples: Batch, batch_size: int | None) -> Feed:
+        """Batches of examples that lie on the device."""
 
-    def last_finite(self, train_state: TrainState, examples: Batch, steps: int) -> TrainState:
+        def of(steps: int) -> Advance:
+            return epoch(
+                self.net,
+                self.loss,
+                self.optimizer,
+                batch_size=batch_size,
+                steps=steps,
+                **self.options,
+            )
+
+        return from_arrays(of, self.placed(examples), batch_size)
+
+    def source(self, source: Source, start: TrainState, total: int, stacked: bool) -> Feed:
+        """Batches of a pipeline."""
+        return from_source(self.step(), source, self.size, start, total, stacked)
+
+    def placed(self, examples: Any) -> Any:
+        """The examples on the device, or on every one of them."""
+        examples = jax.tree.map(jnp.asarray, examples)
+        shardings = self.options.get("shardings")
+        return examples if shardings is None else shardings.replicate(examples)
+
+    def step(self) -> Advance:
+        """One step."""
+        return step_function(self.net, self.loss, self.optimizer, **self.options)
+
+    def last_finite(self, train_state: TrainState, feed: Feed, steps: int) -> TrainState:
         """The state before the step, of the next `steps`, that makes a parameter that is not finite."""
-        advance = jax.jit(step_function(self.net, self.loss, self.optimizer, **self.options))
+        advance = jax.jit(self.step())
         for _ in range(steps):
-            after, _info = advance(train_state, self.batch(train_state, examples))
+            after, _info = advance(train_state, feed.batch(train_state))
             if not all_finite((after.params, after.state)):
                 break
             train_state = after
         return train_state
 
-    def batch(self, train_state: TrainState, examples: Batch) -> Batch:
-        """What the next step is given."""
-        count = example_count(examples)
-        return take(
-            examples, batch_indices(train_state.key, train_state.step, count, self.batch_size)
-        )
-
-    def failure(self, train_state: TrainState, examples: Batch) -> NonFiniteError:
+    def failure(self, train_state: TrainState, feed: Feed) -> NonFiniteError:
         """The error that says what the step from this last good state met."""
-        batch = self.batch(train_state, examples)
-        advance = step_function(self.net, self.loss, self.optimizer, **self.options)
-        _, info = jax.jit(advance)(train_state, batch)
-        augment, gradient = self.options.get("augment"), self.options.get("gradient", "hand")
-        batch = seen(train_state, batch, augment)
-        culprit = explain(self.net, self.loss, self.optimizer, gradient, train_state, batch)
+        batch = feed.batch(train_state)
+        _, info = jax.jit(self.step())(train_state, batch)
+        batch = seen(train_state, batch, self.options.get("augment"))
+        culprit = explain(
+            self.net,
+            self.loss,
+            self.optimizer,
+            self.options.get("gradient", "hand"),
+            train_state,
+            batch,
+            self.options.get("micro_batches", 1),
+        )
+        scaled = (
+            f", at a loss scale of {float(info.scale):g}, which is not lowered any more"
+            if isinstance(self.optimizer, LossScaled)
+            else ""
+        )
         return NonFiniteError(
             f"training stopped at step {int(train_state.step)}: loss {info.loss}, gradient norm "
-            f"{info.gradient_norm}. {culprit} The train state of this error is the last good one.",
+            f"{info.gradient_norm}{scaled}. {culprit} The train state of this error is the last good "
+            "one.",
             train_state,
-        )
-
-
-def call_length(total: int, wanted: int) -> int:
-    """How many steps a call makes, if about `wanted` are asked for, of `total`.
-
-    The divisor of `total` nearest to `wanted` in ratio, so that one compilation serves every call; but
-    `wanted` itself, and a shorter last call, if the nearest is not within a factor of two.
-
-    Raises:
-      ValueError: less than one step is wanted.
-    """
-    if wanted < 1:
-        raise ValueError(f"expected at least one step a call, got {wanted}")
-    wanted = min(wanted, total)
-
-    def distance(length: int) -> float:
-        return max(length / wanted, wanted / length)
-
-    nearest = min((d for d in range(1, total + 1) if total % d == 0), key=distance)
-    return nearest if distance(nearest) <= 2 else wanted
-
-
-def check_state(optimizer: Optimizer | Minimizer, train_state: TrainState) -> None:
-    """Refuse a train state that was made for another optimizer.
-
-    Raises:
-      ValueError: naming the leaves that are missing, too many, or of another shape.
-    """
-    expected = jax.eval_shape(optimizer.init, train_state.params)
-    wanted, given = (
-        {path: (leaf.shape, leaf.dtype) for path, leaf in paths(tree)}
-        for tree in (expected, train_state.optimizer)
-    )
-    if wanted != given:
-        differing = sorted(p for p in wanted.keys() | given.keys() if wanted.get(p) != given.get(p))
-        raise ValueError(
-            "expected a train state that `train.init` made with this optimizer, got another "
-            f"optimizer's: they differ in {', '.join(differing)}"
         )

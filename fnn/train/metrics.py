@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import label_dtype
 from fnn.layer import Array
+from fnn.train.streaming_classes import labels_of
 
 
 def accuracy(prediction: Array, target: Array) -> Array:
@@ -13,10 +13,8 @@ def accuracy(prediction: Array, target: Array) -> Array:
     The target is integer labels (…) or, over classes, probabilities (…, C), whose largest counts. A
     prediction that holds a NaN is wrong, whatever its argmax.
     """
-    prediction, target = jnp.asarray(prediction), jnp.asarray(target)
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
-    dtype = label_dtype(labels.dtype)  # an argmax of 300 classes does not fit into uint8
-    right = prediction.argmax(axis=-1).astype(dtype) == labels.astype(dtype)
+    prediction, labels = jnp.asarray(prediction), labels_of(target)
+    right = prediction.argmax(axis=-1).astype(labels.dtype) == labels
     return (right & ~jnp.isnan(prediction).any(axis=-1)).astype(jnp.float32)
 
 

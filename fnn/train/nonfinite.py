@@ -1,19 +1,22 @@
 """Where the first number that is not finite came from."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradient import auto_value_and_grad, value_and_grad
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer, apply_updates
+from fnn.optimizers import Minimizer, apply_updates
 from fnn.tap import passages
+from fnn.train.derivation import Derivation, Rest, derivation
+from fnn.train.examples import part, unpacked
+from fnn.train.norms import global_norm
 from fnn.train.options import Batch, Gradient
+from fnn.train.precision import AnyOptimizer, LossScaled, scale_of, scaled_loss
 from fnn.train.state import TrainState, step_key
-from fnn.train.step import global_norm, unpacked
 from fnn.tree import paths
 
 
@@ -28,48 +31,66 @@ class NonFiniteError(FloatingPointError):
 def explain(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     gradient: Gradient,
     train_state: TrainState,
     batch: Batch,
+    micro_batches: int = 1,
 ) -> str:
     """A sentence that names the first thing in the next step of `train_state` that is not finite.
 
-    In the order of computation: what `first_nonfinite` looks at, the loss itself, autodiff's gradient
-    where the step uses it, the network's next state, and what the optimizer makes of the gradient.
+    In the order of computation: what `first_nonfinite` looks at, in one micro-batch after another, the
+    loss itself, autodiff's gradient where the step uses it, the network's next state, and what the
+    optimizer makes of the gradient. With `loss_scaling`, gradients are those of the scaled loss.
     """
     params, state, memory, *_ = train_state
+    scale = scale_of(optimizer, memory)
     x, target, weights = unpacked(batch)
-    arguments = (params, state, x, target, step_key(train_state), weights)
-    if found := first_nonfinite(net, loss, *arguments):
+    rest = (state, x, target, step_key(train_state), weights)
+    found = (
+        first_nonfinite(net, scaled_loss(loss, scale), params, *rest)
+        if micro_batches == 1
+        else _first_in_parts(net, loss, scale, params, rest, micro_batches)
+    )
+    if found:
         return found
-    (value, auxiliary), grads = jax.jit(value_and_grad(net, loss))(*arguments)
+    hand, auto = (
+        derivation(net, loss, by, metrics={}, micro_batches=micro_batches)
+        for by in ("hand", "auto")
+    )
+    value, losses, grads, next_state = _derived(hand)(params, rest, scale)
     if not jnp.isfinite(value):
-        place = _nonfinite(auxiliary.losses) or ", in the mean of all"
+        place = _nonfinite(losses) or ", in the mean of all"
         return f"First not finite: the loss {loss.name}{place}; its gradient is finite."
     if gradient != "hand":
-        (auto_value, _), auto = jax.jit(auto_value_and_grad(net, loss))(*arguments)
-        if place := _nonfinite(auto):
+        auto_value, _, auto_grads, _ = _derived(auto)(params, rest, scale)
+        if place := _nonfinite(auto_grads):
             return (
                 f"First not finite: the gradient that jax.grad derives{place}; the hand-written one is "
                 "finite."
             )
-        value, grads = (auto_value, auto) if gradient == "auto" else (value, grads)
-    if place := _nonfinite(auxiliary.state):
+        value, grads = (auto_value, auto_grads) if gradient == "auto" else (value, grads)
+    if place := _nonfinite(next_state):
         return f"First not finite: the network's next state{place}."
     if not jnp.isfinite(global_norm(grads)):
         return "Every layer's output and gradient is finite; their sum of squares overflows."
+    update: Callable[..., tuple[PyTree, PyTree]]
     if isinstance(optimizer, Minimizer):
-        differentiate = (auto_value_and_grad if gradient == "auto" else value_and_grad)(net, loss)
+        derive = auto if gradient == "auto" else hand
 
         def objective(params: PyTree) -> tuple[Array, PyTree]:
-            (value, _), grads = differentiate(params, *arguments[1:])
-            return value, grads
+            derived = derive(params, rest, None)
+            return derived.value, derived.grads
 
-        search = jax.jit(partial(optimizer.update, objective))
-        updates, _ = search(value, grads, memory, params)
+        update = partial(optimizer.update, objective, value)
+    elif isinstance(optimizer, LossScaled):
+
+        def update(grads: PyTree, memory: PyTree, params: PyTree) -> tuple[PyTree, PyTree]:
+            return optimizer.update(grads, memory.scale, memory, params)
+
     else:
-        updates, _ = jax.jit(optimizer.update)(grads, memory, params)
+        update = optimizer.update
+    updates, _ = jax.jit(update)(grads, memory, params)
     for what, tree in (
         ("the optimizer's update of", updates),
         ("after the optimizer's finite update,", apply_updates(params, updates)),
@@ -79,6 +100,42 @@ def explain(
     return (
         "Run again by itself, every part of the step is finite: it is at the edge of overflowing."
     )
+
+
+def _derived(derive: Derivation) -> Callable[..., tuple[Array, Array, PyTree, PyTree]]:
+    """The mean loss, the losses, the gradient and the network's next state, compiled."""
+
+    def function(
+        params: PyTree, rest: Rest, scale: Array | None
+    ) -> tuple[Array, Array, PyTree, PyTree]:
+        derived = derive(params, rest, scale)
+        return derived.value, derived.losses, derived.grads, derived.state
+
+    return jax.jit(function)
+
+
+def _first_in_parts(
+    net: Layer, loss: Loss, scale: Array | None, params: PyTree, rest: Rest, micro_batches: int
+) -> str | None:
+    """What `first_nonfinite` finds, and in which micro-batch."""
+    state, x, target, key, weights = rest
+    if weights is not None and not jnp.any(weights):
+        return first_nonfinite(net, loss, params, *rest)
+    batch: Batch = (x, target) if weights is None else (x, target, weights)
+    forward = jax.jit(lambda state, x, key: net.forward(params, state, x, key)[1])
+    for index in range(micro_batches):
+        x, target, own = unpacked(part(batch, index, micro_batches))
+        own_key = jax.random.fold_in(key, index)
+        share = (
+            1 / micro_batches if own is None or weights is None else own.sum() / weights.sum()
+        )
+        if share > 0:
+            whole = scaled_loss(loss, jnp.float32(share) * (1 if scale is None else scale))
+            found = first_nonfinite(net, whole, params, state, x, target, own_key, own)
+            if found:
+                return f"In micro-batch {index} of {micro_batches}, from 0. {found}"
+        state = forward(state, x, own_key)
+    return None
 
 
 def first_nonfinite(

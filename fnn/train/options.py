@@ -4,7 +4,7 @@ The same keywords go to `train.step`, `train.epoch`, `train.fit` and whatever el
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from fnn.layer import Array, PyTree
 from fnn.train.state import TrainState
@@ -16,7 +16,10 @@ Augmentation = Callable[[Array, Batch], Batch]  # (key, batch) -> the batch that
 
 
 class Shardings(Protocol):
-    """Where the parts of a training run lie, on a mesh of devices: see `train.sharding`."""
+    """Where the parts of a training run lie, on a mesh of devices: see `train.shardings`."""
+
+    def place(self, train_state: TrainState) -> TrainState:
+        """The train state, at its place; it may be there already."""
 
     def batch(self, batch: Batch) -> Batch:
         """The batch, constrained to its place, within a compiled call."""
@@ -26,6 +29,9 @@ class Shardings(Protocol):
 
     def replicate(self, examples: PyTree) -> PyTree:
         """What every device needs whole, on every device."""
+
+    def differentiated(self, derive: Callable[..., Any]) -> Callable[..., Any]:
+        """A `fnn.train.derivation.Derivation` that is told where parameters and gradients lie."""
 
 
 class StepOptions(TypedDict, total=False):
@@ -37,9 +43,18 @@ class StepOptions(TypedDict, total=False):
     augment: a pure function ``(key, batch) -> batch`` between the data and the network, such as those of
       `fnn.augment`; its key is the step's, so that a run that is resumed draws what it would have drawn.
     shardings: where state and batches lie, on a mesh of several devices.
+    micro_batches: differentiate the batch in so many equal parts, one after another, and descend the
+      gradient of the whole: the caches of one part are in memory at a time. Exactly the whole batch's
+      gradient, weights included, of losses that are means over examples; a layer that uses the batch
+      (batch norm) or a loss that does (`nt_xent`) sees parts, the network's state goes from part to
+      part, and part i, the examples i, i + k, i + 2k, …, draws with a key of its own. A part must not
+      be ragged: it must divide the batch. `optimizers.accumulate` is for batches of several steps, where
+      the large batch is not there at once; it costs a tree more like the parameters in the state. In
+      parts, as in any loop, convolutions on a CPU are fast with hand-written gradients only.
     """
 
     gradient: Gradient
     metrics: Mapping[str, Metric] | None
     augment: Augmentation | None
     shardings: Shardings | None
+    micro_batches: int

@@ -47,6 +47,8 @@ def copy(train_state: TrainState) -> TrainState:
     """A copy in memory of its own, which outlives the donation of the original to a step."""
 
     def fresh(leaf: Any) -> Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return leaf.copy()  # of which a process has a part only, and no transfer does it
         # A transfer in place, because jnp.copy would compile a program for every shape.
         owned = leaf if isinstance(leaf, jax.Array) else np.array(leaf)
         return jax.device_put(owned, may_alias=False)

@@ -19,7 +19,7 @@ def data_dir(mnist_folder, tmp_path):
 
 
 def test_the_names():
-    assert NAMES == ("packaged", "digits", "mnist", "fashion-mnist")
+    assert NAMES == ("packaged", "digits", "mnist", "fashion-mnist", "cifar10", "cifar10-jpeg")
     for name in ("packaged", "digits"):
         assert load(name).name == name
     with pytest.raises(ValueError, match="'cifar': expected one of packaged, digits, mnist, fash"):

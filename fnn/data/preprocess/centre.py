@@ -1,15 +1,12 @@
-"""Preprocessing that is fitted on the training part and then applied, unchanged, to everything.
+"""Zero-centring, by the mean image or by the mean of each channel."""
 
-What is fitted is a value: a small named tuple that can be saved with the network and applied again
-to the images it will classify one day.
-"""
-
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fnn.data.examples import Dataset
+from fnn.data.preprocess.fitted import check_input, check_training_part, mean_of, rows, spread
 
 
 class Centre(NamedTuple):
@@ -17,7 +14,7 @@ class Centre(NamedTuple):
 
     mean: NDArray[np.float32]  # (H, W, C)
 
-    def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def apply(self, x: Any) -> Any:
         """The difference x - mean, for images of the type and in the units of the training images.
 
         Args:
@@ -34,7 +31,11 @@ class Centre(NamedTuple):
                 f"expected {self.mean.dtype} images in the units of the training images, "
                 f"got {x.dtype}"
             )
-        return x - np.broadcast_to(self.mean, x.shape)
+        return x - spread(self.mean, x)
+
+    def invert(self, x: Any) -> Any:
+        """The images again: x + mean."""
+        return x + spread(self.mean, x)
 
 
 def mean_image(train_x: NDArray[np.float32]) -> Centre:
@@ -60,3 +61,40 @@ def centred(dataset: Dataset) -> tuple[Dataset, Centre]:
     train = dataset.train._replace(x=centre.apply(dataset.train.x))
     test = dataset.test._replace(x=centre.apply(dataset.test.x))
     return dataset._replace(train=train, test=test), centre
+
+
+class ChannelCentre(NamedTuple):
+    """Zero-centring of each channel: subtract its mean over all training images and places."""
+
+    mean: NDArray[Any]  # (C,)
+    examples: NDArray[np.int32]  # (), how many the fit saw
+
+    def apply(self, x: Any) -> Any:
+        """The difference x - mean, for x (…, C) of the type and in the units of the training part.
+
+        Raises:
+            ValueError: x has another number of channels or another type.
+        """
+        check_input(x, self.mean.shape, self.mean.dtype)
+        return x - spread(self.mean, x)
+
+    def invert(self, x: Any) -> Any:
+        """The inputs again: x + mean."""
+        check_input(x, self.mean.shape, self.mean.dtype, like="centred")
+        return x + spread(self.mean, x)
+
+
+def channel_mean(train_x: NDArray[Any]) -> ChannelCentre:
+    """The mean of each channel: mean_c = Σ_{n,h,w} x[n, h, w, c] / (N H W), summed in float64.
+
+    What VGG subtracts (Simonyan, Zisserman, 2014): three numbers, which serve images of any size.
+
+    Args:
+        train_x: (N, …, C), the training part only.
+
+    Raises:
+        ValueError: there is no example, or the type is not a floating one.
+    """
+    check_training_part(train_x)
+    mean = mean_of(rows(train_x, 1)).astype(train_x.dtype)
+    return ChannelCentre(mean, np.asarray(len(train_x), np.int32))

@@ -1,0 +1,228 @@
+"""Random affine maps as values, which are multiplied into one matrix before the image is sampled once.
+
+A `Transform` draws the matrix (2, 3) of `resample`: where in the image a pixel of the output looks, in
+rows and columns from the middle. So what turns the picture by θ draws the rotation by -θ.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn.augment.augmentation import Augmentation, named_parts, part_key, per_example
+from fnn.augment.checks import check_fill, checked_probability
+from fnn.augment.resample import Edge, Interpolation, checked_sampling, sampled
+from fnn.layer import Array
+
+
+class Transform(NamedTuple):
+    """A random affine map of images, by the key of an example."""
+
+    name: str
+    draw: Callable[[Array], Array]  # key -> (2, 3), float32
+
+
+def affine(
+    *unnamed: Transform,
+    size: tuple[int, int] | None = None,
+    interpolation: Interpolation = "bilinear",
+    edge: Edge = "constant",
+    fill: float = 0.0,
+    **named: Transform,
+) -> Augmentation:
+    """Several random transforms, the first one first, as a single resampling of each image.
+
+        augment.affine(augment.flip(), augment.rotate(15), augment.scale(0.9, 1.1), edge="reflect")
+
+    Each transform draws with a key made of its name (an unnamed one is `rotate_1`), so that to insert one
+    does not change the draws of the others. Bytes stay bytes: they are interpolated in float32 and
+    rounded. With another `size` the middle stays the middle: a smaller one crops, a larger one pads.
+
+    Args:
+      unnamed: transforms.
+      size: (h, w) of the images that come out; their own by default.
+      interpolation: "bilinear" or "nearest".
+      edge: outside of the image: "constant", "edge" or "reflect", see `resample`.
+      fill: the constant.
+      named: transforms under names.
+
+    Raises:
+      TypeError: what is given is no transform.
+      ValueError: an option that is none; two transforms of one name; a fill that x's integers cannot
+        hold.
+    """
+    sampling = checked_sampling("affine", size, interpolation, edge, fill)
+    whole = combined(*unnamed, **named)
+    still = not unnamed and not named and size is None
+
+    def augment_image(key: Array, image: Array) -> Array:
+        check_fill("affine", fill, image)
+        if still or 0 in image.shape:
+            return image
+        return sampled(image, whole.draw(key), sampling)
+
+    return per_example("affine", augment_image)
+
+
+def combined(*unnamed: Transform, **named: Transform) -> Transform:
+    """Several transforms as one, the first one first: the product of their matrices.
+
+    Raises:
+      TypeError: what is given is no transform.
+      ValueError: two transforms of one name.
+    """
+    parts = named_parts("affine", unnamed, named, _kind)
+
+    def draw(key: Array) -> Array:
+        matrix = jnp.eye(2, 3, dtype=jnp.float32)
+        for name, part in parts.items():
+            matrix = product(matrix, part.draw(part_key(key, name)))
+        return matrix
+
+    return Transform("combined", draw)
+
+
+def product(first: Array, second: Array) -> Array:
+    """The matrix (2, 3) of the map that applies `second` to a place, and then `first`."""
+    # Written out: a matmul would be rounded to bfloat16 or TF32 on some accelerators.
+    linear = (first[:, :2, None] * second[None, :, :]).sum(axis=1)
+    return linear.at[:, 2].add(first[:, 2])
+
+
+def flip(horizontal: float = 0.5, vertical: float = 0.0) -> Transform:
+    """Left and right change places with one probability, top and bottom with another.
+
+    Raises:
+      ValueError: a probability is not in [0, 1].
+    """
+    probabilities = [checked_probability("flip", p) for p in (vertical, horizontal)]
+
+    def draw(key: Array) -> Array:
+        flipped = jax.random.uniform(key, (2,), jnp.float32) < jnp.asarray(
+            probabilities, jnp.float32
+        )
+        return _diagonal(jnp.where(flipped, -1.0, 1.0).astype(jnp.float32))
+
+    return Transform("flip", draw)
+
+
+def scale(low: float, high: float) -> Transform:
+    """The picture becomes s times as large, s uniform in [low, high], alike in both directions.
+
+    Raises:
+      ValueError: not 0 < low <= high.
+    """
+    _check_factors("scale", low, high)
+
+    def draw(key: Array) -> Array:
+        factor = _uniform(key, (), low, high)
+        return _diagonal(jnp.broadcast_to(1 / factor, (2,)))
+
+    return Transform("scale", draw)
+
+
+def stretch(low: float, high: float) -> Transform:
+    """The height becomes s times as large and the width t times, s and t uniform in [low, high].
+
+    Raises:
+      ValueError: not 0 < low <= high.
+    """
+    _check_factors("stretch", low, high)
+    return Transform("stretch", lambda key: _diagonal(1 / _uniform(key, (2,), low, high)))
+
+
+def translate(rows: float, columns: float | None = None) -> Transform:
+    """The picture moves by up to so many pixels, up or down and left or right, uniformly.
+
+    Args:
+      rows: the largest shift along the height, in pixels, which need not be whole.
+      columns: the largest along the width; as `rows` by default.
+
+    Raises:
+      ValueError: a shift is negative or not finite.
+    """
+    most = _sizes("translate", rows, rows if columns is None else columns)
+
+    def draw(key: Array) -> Array:
+        shift = _uniform(key, (2,), -1.0, 1.0) * jnp.asarray(most, jnp.float32)
+        return jnp.concatenate([jnp.eye(2, dtype=jnp.float32), -shift[:, None]], axis=1)
+
+    return Transform("translate", draw)
+
+
+def rotate(low: float, high: float | None = None) -> Transform:
+    """The picture turns about its middle, counter-clockwise, by degrees uniform in [low, high].
+
+    One number d stands for [-d, d]. Multiples of 90° are exact.
+
+    Raises:
+      ValueError: not finite, or not low <= high.
+    """
+    ends = (-low, low) if high is None else (low, high)
+    if not -float("inf") < ends[0] <= ends[1] < float("inf"):
+        raise ValueError(f"rotate: expected finite degrees with low <= high, got {ends}")
+
+    def draw(key: Array) -> Array:
+        cosine, sine = _cosine_and_sine(_uniform(key, (), *ends))
+        none = jnp.zeros_like(cosine)
+        return jnp.stack([jnp.stack([cosine, sine, none]), jnp.stack([-sine, cosine, none])])
+
+    return Transform("rotate", draw)
+
+
+def shear(columns: float, rows: float = 0.0) -> Transform:
+    """Rows slide along each other: a pixel h rows below the middle moves h · k columns to the right.
+
+    k is uniform in [-columns, columns]; it is the tangent of the angle at which a vertical line then
+    stands. After it, columns slide by as many rows as `rows` says, in the same way.
+
+    Raises:
+      ValueError: a factor is negative or not finite.
+    """
+    most = _sizes("shear", columns, rows)
+
+    def draw(key: Array) -> Array:
+        along_columns, along_rows = _uniform(key, (2,), -1.0, 1.0) * jnp.asarray(most, jnp.float32)
+        still = jnp.eye(2, 3, dtype=jnp.float32)
+        return product(still.at[1, 0].set(-along_columns), still.at[0, 1].set(-along_rows))
+
+    return Transform("shear", draw)
+
+
+def _diagonal(factors: Array) -> Array:
+    """The matrix with these two factors and no shift."""
+    return jnp.eye(2, 3, dtype=jnp.float32) * factors[:, None]
+
+
+def _uniform(key: Array, shape: tuple[int, ...], low: float, high: float) -> Array:
+    """float32 numbers in [low, high); `low` itself where the two are equal."""
+    return jax.random.uniform(key, shape, jnp.float32, low, high)
+
+
+def _cosine_and_sine(degrees: Array) -> tuple[Array, Array]:
+    """Exact at multiples of 90°: what is left of the nearest one goes through cos and sin."""
+    turns = jnp.round(degrees / 90)
+    rest = (degrees - 90 * turns) * (jnp.pi / 180)
+    c, s = jnp.cos(rest), jnp.sin(rest)
+    quadrant = jnp.mod(turns, 4).astype(jnp.int32)
+    cosine = jnp.select([quadrant == 0, quadrant == 1, quadrant == 2], [c, -s, -c], s)
+    sine = jnp.select([quadrant == 0, quadrant == 1, quadrant == 2], [s, c, -s], -c)
+    return cosine, sine
+
+
+def _check_factors(name: str, low: float, high: float) -> None:
+    if not 0 < low <= high < float("inf"):
+        raise ValueError(f"{name}: expected factors with 0 < low <= high, got {low} and {high}")
+
+
+def _sizes(name: str, *sizes: float) -> list[float]:
+    if not all(0 <= size < float("inf") for size in sizes):
+        raise ValueError(f"{name}: expected finite sizes of at least 0, got {sizes}")
+    return [float(size) for size in sizes]
+
+
+def _kind(container: str, part: Transform) -> str:
+    if not isinstance(part, Transform):
+        raise TypeError(f"{container}: expected transforms such as rotate(15), got {part!r:.80}")
+    return part.name

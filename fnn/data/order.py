@@ -1,0 +1,70 @@
+"""The order of the examples on the host: `fnn.train.batches` once more, in NumPy.
+
+A host pipeline must know which examples step s sees without asking a device, and must see those that a
+compiled epoch would: the same Feistel network on pairs, in the same 32-bit words. What it is and why is
+written there; tests hold the two together, bit for bit.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint32]
+
+_ROUNDS = 8
+_LEAST_SIDE = 8
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """How many whole batches `count` examples make.
+
+    Raises:
+        ValueError: there is no example, or not even one batch of them; or more than 2³¹ - 1.
+    """
+    if not 1 <= count <= 0x7FFFFFFF:
+        raise ValueError(f"expected from 1 to 2³¹ - 1 examples, got {count}")
+    if not 1 <= batch_size <= count:
+        raise ValueError(f"expected a batch size from 1 to the {count} examples, got {batch_size}")
+    return count // batch_size
+
+
+def batch_indices(words: Words, step: int, count: int, batch_size: int) -> NDArray[np.int32]:
+    """The indices (batch_size,) of the examples of step `step`.
+
+    Args:
+        words: the words of the run's key, `jax.random.key_data(key).reshape(-1)`.
+        step: ≥ 0, counted over all epochs.
+        count: how many examples there are.
+        batch_size: how many a step sees.
+    """
+    epoch, position = divmod(step, steps_per_epoch(count, batch_size))
+    start = position * batch_size
+    index = np.arange(start, start + batch_size, dtype=np.uint32)
+    return permute(words, epoch, index, count)
+
+
+def permute(words: Words, number: int, index: Words, count: int) -> NDArray[np.int32]:
+    """π(index) for the permutation of [0, count) that `words` and `number` select."""
+    side = max(math.isqrt(max(count - 1, 0)) + 1, _LEAST_SIDE)
+    rounds = np.arange(_ROUNDS, dtype=np.uint32) * np.uint32(0x9E3779B9)
+    seeds = _mix(words[0] ^ _mix(words[-1] ^ _mix(np.uint32(number) + rounds)))
+    width = np.uint32(side)
+
+    def encrypt(value: Words) -> Words:
+        a, b = np.divmod(value, width)
+        for seed in seeds:
+            total = a + (((_mix(b ^ seed) >> np.uint32(16)) * width) >> np.uint32(16))
+            a, b = b, np.where(total < width, total, total - width)
+        return a * width + b
+
+    value = encrypt(index)
+    while (outside := value >= np.uint32(count)).any():
+        value[outside] = encrypt(value[outside])
+    return value.astype(np.int32)
+
+
+def _mix(x: Words) -> Words:
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> np.uint32(16))

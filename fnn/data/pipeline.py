@@ -1,0 +1,154 @@
+"""Batches of data that do not fit on the device: read, changed and moved there ahead of the step.
+
+    examples = np.load("x.npy", mmap_mode="r"), np.load("y.npy", mmap_mode="r")
+    images = data.pipeline(examples, workers=2)
+    for batch in images.batches(train_state.key, int(train_state.step), 128):
+        train_state, info = step(train_state, batch)
+
+The batch of a step is a function of (key, step), as it is for data on the device, and the same one: a run
+can change between the two, and goes on after an interruption from its step number. There is no iterator
+whose position must be saved.
+"""
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn.data import order
+from fnn.data.host_batches import HostAugment, HostBatches, RandomAccess, Transform, opened
+from fnn.extras import require
+
+_LAST_STEP = 0x7FFFFFFF
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What a training loop needs to know of data that it cannot hold.
+
+    ``batches(key, step, batch_size)`` gives the batches of the steps `step`, `step` + 1, … without an
+    end: trees of device arrays whose rows are the examples that `fnn.train.batches.batch_indices` names
+    for the step. The key is the run's, `TrainState.key`. It raises a ValueError at the call if
+    `batch_size` is not from 1 to `count` or `step` is below 0. What a worker raises comes out of `next`
+    and ends the iterator. Close it (its method `close`) or let go of it, and its workers end.
+    """
+
+    count: int  # examples
+    batches: Callable[[jax.Array, int, int], Iterator[Any]]
+
+
+def pipeline(
+    source: RandomAccess | Any,
+    *,
+    transform: Transform | None = None,
+    augment: HostAugment | None = None,
+    workers: int = 2,
+    prefetch: int = 4,
+    processes: int = 0,
+    device: Any = None,
+) -> Pipeline:
+    """A `Pipeline` over `source`, on the threads and processes of `grain`.
+
+    Threads make at most `prefetch` batches ahead, and put them on the device. A process makes at most six
+    ahead, which wait on the host, but for one. What is given here is called from several threads at once.
+
+    Args:
+        source: arrays with one row an example, in a tuple or mapping such as (x, labels), which may be
+            mapped from files; or anything with ``__len__`` and ``__getitem__``, whose item at a Python
+            int is an example, a tree of arrays and numbers such as (image, label).
+        transform: ``transform(example) -> example``, the same in every epoch (decode, centre).
+        augment: ``augment(generator, example) -> example`` after it, random: the NumPy generator depends
+            on the run's key, the epoch and the example's index, and on nothing else.
+        workers: threads that make batches; 0 to make each when it is asked for.
+        prefetch: how many batches the threads make ahead, at least one and at least `workers`.
+        processes: instead of threads, for transforms in Python code, of which threads run one at a time.
+            Source and functions must be picklable, arrays in memory are copied to each process, and the
+            script needs ``if __name__ == "__main__":``. 0 for threads.
+        device: where batches are put: a device or sharding, or None for the default device.
+
+    Raises:
+        ImportError: `grain` is not installed.
+        TypeError: the source is none.
+        ValueError: no example, arrays of different lengths, or counts that make no sense.
+    """
+    grain = require("grain", "data")
+    examples = opened(source)
+    count = len(examples)
+    order.steps_per_epoch(count, 1)
+    if workers < 0 or processes < 0:
+        raise ValueError(f"expected workers and processes ≥ 0, got {workers} and {processes}")
+    if prefetch < max(workers, 1):
+        raise ValueError(
+            f"expected a prefetch of at least {max(workers, 1)} batches for {workers} workers, "
+            f"got {prefetch}"
+        )
+
+    def place(batch: Any) -> Any:
+        return jax.device_put(batch, device)
+
+    def batches(key: jax.Array, step: int, batch_size: int) -> Iterator[Any]:
+        order.steps_per_epoch(count, batch_size)
+        if not 0 <= step < _LAST_STEP:
+            raise ValueError(f"expected a step from 0 to 2³¹ - 2, got {step}")
+        words = np.asarray(jax.random.key_data(key)).reshape(-1)
+        make = HostBatches(examples, count, transform, augment, words, batch_size)
+        steps = grain.MapDataset.range(step, _LAST_STEP)
+        if processes:
+            return _Closing(_from_processes(grain, steps.map(make), processes, place))
+        options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=prefetch)
+        return _Closing(iter(steps.map(lambda step: place(make(step))).to_iter_dataset(options)))
+
+    return Pipeline(count, batches)
+
+
+def _from_processes(
+    grain: Any, made: Any, processes: int, place: Callable[[Any], Any]
+) -> Iterator[Any]:
+    """The batches that worker processes make, each put on the device while the one before is used."""
+    # The workers read command-line flags of grain's; a program that parses none has their defaults.
+    flags = require("absl.flags", "data").FLAGS
+    if not flags.is_parsed():
+        flags.mark_as_parsed()
+    one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    options = grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=1)
+    iterator = iter(made.to_iter_dataset(one).mp_prefetch(options))
+
+    def placed() -> Any:
+        # A worker's arrays lie in memory that it takes back: a device is given a copy to keep.
+        return place(jax.tree.map(np.array, next(iterator)))
+
+    with contextlib.closing(iterator), ThreadPoolExecutor(1, "fnn-pipeline") as thread:
+        ahead = thread.submit(placed)
+        while True:
+            batch = ahead.result()
+            ahead = thread.submit(placed)
+            yield batch
+
+
+class _Closing(Iterator[Any]):
+    """An iterator whose workers end with it: closed, failed, forgotten, or left at the program's exit."""
+
+    def __init__(self, iterator: Any) -> None:
+        self._held = [iterator]
+        self.close = weakref.finalize(self, _let_go, self._held)
+
+    def __next__(self) -> Any:
+        if not self._held:
+            raise StopIteration
+        try:
+            return next(self._held[0])
+        except BaseException:
+            # An interruption, too: the batch that was waited for is lost, and must not be skipped.
+            self.close()
+            raise
+
+
+def _let_go(held: list[Any]) -> None:
+    # Emptied as well: what grain is left with at exit, it closes once more, and stumbles.
+    while held:
+        held.pop().close()

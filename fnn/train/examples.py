@@ -1,0 +1,77 @@
+"""Batches and sets of examples as trees: how many there are, some of them, and a part of a batch."""
+
+import jax
+
+from fnn.layer import Array, PyTree
+from fnn.train.options import Batch
+
+
+def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:
+    """The batch with its weights, or None where it has none.
+
+    Raises:
+      ValueError: it has neither two entries nor three.
+    """
+    if len(batch) not in (2, 3):
+        raise ValueError(
+            f"expected a batch (x, target) or (x, target, weights), got {len(batch)} entries"
+        )
+    x, target, *weights = batch
+    return x, target, weights[0] if weights else None
+
+
+def example_count(examples: Batch) -> int:
+    """How many examples there are.
+
+    Raises:
+      ValueError: the leaves of x and target disagree about it.
+    """
+    counts = {leaf.shape[0] if leaf.ndim else -1 for leaf in jax.tree.leaves(examples)}
+    if len(counts) != 1 or -1 in counts:
+        raise ValueError(
+            "expected x and target with one entry an example, got shapes "
+            f"{[leaf.shape for leaf in jax.tree.leaves(examples)]}"
+        )
+    return counts.pop()
+
+
+def take(examples: Batch, indices: Array) -> Batch:
+    """The examples at `indices`."""
+    return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), examples)
+
+
+def part_size(batch: Batch, parts: int) -> int:
+    """How many examples each of `parts` equal parts of the batch has.
+
+    Raises:
+      ValueError: the examples cannot be divided so.
+    """
+    count = example_count(batch)
+    if count < parts or count % parts:
+        raise ValueError(
+            f"expected a batch that {parts} micro-batches divide, got {count} examples; give a batch "
+            "size that is a multiple of micro_batches"
+        )
+    return count // parts
+
+
+def part(batch: Batch, index: Array | int, parts: int) -> Batch:
+    """Part `index`: the examples index, index + parts, index + 2 · parts, ….
+
+    Not neighbours, because a batch that is spread over devices is so by blocks of neighbours: this way,
+    each device has its share of every part.
+    """
+    size = part_size(batch, parts)
+
+    def cut(leaf: Array) -> Array:
+        table = leaf.reshape(size, parts, *leaf.shape[1:])
+        return jax.lax.dynamic_index_in_dim(table, index, axis=1, keepdims=False)
+
+    return jax.tree.map(cut, batch)
+
+
+def joined(parts: Array) -> Array:
+    """What each part gave an example, (parts, size, …), in the batch's order: (parts · size, …)."""
+    if parts.ndim < 2:
+        return parts
+    return parts.swapaxes(0, 1).reshape(-1, *parts.shape[2:])

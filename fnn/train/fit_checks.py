@@ -1,0 +1,69 @@
+"""What a run asks of its arguments before the first step."""
+
+from collections.abc import Callable
+
+import jax
+
+from fnn.layer import PyTree
+from fnn.train.precision import AnyOptimizer
+from fnn.train.state import TrainState
+from fnn.tree import paths
+
+
+def call_length(total: int, wanted: int) -> int:
+    """How many steps a call makes, if about `wanted` are asked for, of `total`.
+
+    The divisor of `total` nearest to `wanted` in ratio, so that one compilation serves every call; but
+    `wanted` itself, and a shorter last call, if the nearest is not within a factor of two.
+
+    Raises:
+      ValueError: less than one step is wanted.
+    """
+    if wanted < 1:
+        raise ValueError(f"expected at least one step a call, got {wanted}")
+    wanted = min(wanted, total)
+
+    def distance(length: int) -> float:
+        return max(length / wanted, wanted / length)
+
+    nearest = min((d for d in range(1, total + 1) if total % d == 0), key=distance)
+    return nearest if distance(nearest) <= 2 else wanted
+
+
+def check_state(optimizer: AnyOptimizer, train_state: TrainState) -> None:
+    """Refuse a train state that was made for another optimizer.
+
+    Raises:
+      ValueError: naming the leaves that are missing, too many, or of another shape.
+    """
+    expected = jax.eval_shape(optimizer.init, train_state.params)
+    wanted, given = (
+        {path: (leaf.shape, leaf.dtype) for path, leaf in paths(tree)}
+        for tree in (expected, train_state.optimizer)
+    )
+    if wanted != given:
+        differing = sorted(p for p in wanted.keys() | given.keys() if wanted.get(p) != given.get(p))
+        raise ValueError(
+            "expected a train state that `train.init` made with this optimizer, got another "
+            f"optimizer's: they differ in {', '.join(differing)}"
+        )
+
+
+def check_parameters(
+    evaluate_with: Callable[[TrainState], PyTree], train_state: TrainState
+) -> None:
+    """Refuse parameters to evaluate that are not of the network's.
+
+    Raises:
+      ValueError: they are not made like those of the train state.
+    """
+    given = jax.eval_shape(evaluate_with, train_state)
+    wanted, got = (
+        [(path, leaf.shape) for path, leaf in paths(tree)] for tree in (train_state.params, given)
+    )
+    if wanted != got:
+        differing = sorted({path for path, _ in set(wanted) ^ set(got)})
+        raise ValueError(
+            "evaluate_with: expected parameters made like those of the train state, got others: they "
+            f"differ in {', '.join(differing) or 'their order'}"
+        )
