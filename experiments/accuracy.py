@@ -42,17 +42,17 @@ class Recipe(NamedTuple):
 
 RECIPES: dict[Name, Recipe] = {
     "mnist": Recipe(
-        lambda: models.convnet(10, channels=(16, 32, 64), dropout_rate=0.3),
+        lambda: models.convnet(10, dropout_rate=0.3),
         augment.affine(
-            augment.rotate(12), augment.scale(0.88, 1.12), augment.shear(0.15), augment.translate(2.5)
+            augment.rotate(10), augment.scale(0.9, 1.1), augment.shear(0.1), augment.translate(2)
         ),
-        epochs=16,
+        epochs=12,
         rate=3e-3,
         weight_decay=0.02,
         smoothing=0.05,
     ),
     "fashion-mnist": Recipe(
-        lambda: models.convnet(10, channels=(32, 64, 128), dropout_rate=0.3),
+        lambda: models.convnet(10, channels=(32, 64, 96), dropout_rate=0.3),
         augment.compose(augment.random_crop(2), augment.affine(augment.flip())),
         epochs=16,
         rate=3e-3,

@@ -4,8 +4,9 @@
     python -m experiments.mnist --model mlp --dataset mnist --data-dir DATA
 
 It shows the network, proves the gradient of each of its layers on a real batch in float64, trains, and
-tests. The weights, the log, the settings and four pictures go to the folder --out. Ctrl-C ends the
-training, and what was learned until then is saved.
+tests. The weights, the log, the settings and four pictures go to the folder --out. Ctrl-C or SIGTERM ends
+the training, what was learned until then is saved, and the same command with --resume goes on from there;
+with --save-every it does after a kill -9 as well.
 """
 
 # Two cores of a 2.5 GHz Xeon, jax 0.10.2: the first gives 98.2 % in 19 s of training, the second 98.4 %
@@ -25,6 +26,7 @@ from experiments import results
 from experiments.networks import Classifier, save, weights_file
 from experiments.plan import Config, Plan, describe, prepare
 from experiments.record import Record
+from experiments.resume import Saves, Terminated, terminable
 from experiments.screen import Screen
 from fnn import check, train
 from fnn.diagnostics import summary
@@ -33,10 +35,11 @@ from fnn.losses import softmax_cross_entropy
 from fnn.optimizers import Optimizer, adam
 from fnn.optimizers.schedules import cosine_with_warmup
 
-DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 CHECKED_IMAGES = 32
 STEPS_PER_CALL = 8
 LOSS = softmax_cross_entropy()
+METRICS = {"accuracy": train.accuracy}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,15 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = tyro.cli(Config, args=argv, description=__doc__, prog="python -m experiments.mnist")
     screen = Screen()
     try:
-        try:
-            plan = prepare(config)
-        except (ValueError, OSError, ImportError) as error:
-            screen.fail(f"cannot begin: {error}")
-            return MISUSED
-        return run(plan, screen)
-    except KeyboardInterrupt:
+        with terminable():
+            try:
+                plan = prepare(config)
+            except (ValueError, OSError, ImportError) as error:
+                screen.fail(f"cannot begin: {error}")
+                return MISUSED
+            return run(plan, screen)
+    except KeyboardInterrupt as error:
         screen.fail("stopped")
-        return INTERRUPTED
+        return _code(error)
 
 
 def run(plan: Plan, screen: Screen) -> int:
@@ -69,6 +73,12 @@ def run(plan: Plan, screen: Screen) -> int:
     screen.say("One step's operations, without loss and optimizer.")
     optimizer = adam(cosine_with_warmup(plan.rate, plan.steps, warmup_steps=plan.steps // 10))
     state = train.init(net, optimizer, jax.random.key(config.seed), batch)
+    saves = Saves(plan, screen)
+    try:
+        state = saves.resumed(state)
+    except (ValueError, ImportError) as error:
+        screen.fail(f"cannot resume: {error}")
+        return MISUSED
 
     if config.check_gradients and not proved(plan, state, screen):
         screen.fail("a gradient is wrong: there is nothing to train with")
@@ -76,24 +86,27 @@ def run(plan: Plan, screen: Screen) -> int:
 
     screen.section(f"training, {plan.epochs} epochs of {plan.steps // plan.epochs} steps")
     with Record(config.out / results.LOG, config.batch_size) as record:
+        resume(plan, state, record, screen)
         start = time.perf_counter()
-        code, state = fit(plan, optimizer, state, record, screen)
+        code, state = fit(plan, optimizer, state, record, saves, screen)
         seconds = time.perf_counter() - start
     if int(state.step) == 0:
         screen.fail("nothing was learned yet, so nothing is saved")
         return code
-    if record.last is None:  # the first call ended before its time, but after a good step
+    if record.empty:  # the first call ended before its time, but after a good step
         results.begin(config.out, plan.settings)
     classifier = Classifier(
         config.model, dataset.name, dataset.classes, plan.centre, state.params, state.state
     )
     save(weights_file(config.out), classifier)
+    saves.end(state, stopped=code in (INTERRUPTED, TERMINATED))
     if record.last is not None:
         screen.say(results.speed(record, seconds))
+    if not record.empty:
         results.draw_training(config.out, record, classifier)
     if code == DONE:
         screen.section("test")
-        screen.say(results.tested(config.out, record, dataset))
+        screen.say(results.tested(config.out, evaluation(plan, state, record), dataset))
     results.end(config.out, record, int(state.step), seconds, finished=code == DONE)
     screen.section("left for you")
     screen.say(results.left(config.out))
@@ -113,11 +126,40 @@ def proved(plan: Plan, state: train.TrainState, screen: Screen) -> bool:
     return proof.ok
 
 
+def resume(plan: Plan, state: train.TrainState, record: Record, screen: Screen) -> None:
+    """Go on with the folder of a run that has made steps already."""
+    made = int(state.step)
+    if made == 0:
+        return
+    results.begin(plan.config.out, plan.settings, resumed=True)
+    reached = record.resume(made, plan.steps // plan.epochs)
+    if reached < made:
+        screen.fail(f"the log ends at step {reached}, before the checkpoint: the curves have a gap")
+
+
+def evaluation(plan: Plan, state: train.TrainState, record: Record) -> train.Evaluation:
+    """The last one; made again for a run that was resumed at its end."""
+    if record.last is not None and record.last.evaluation is not None:
+        return record.last.evaluation
+    judge = train.evaluate(
+        plan.net, LOSS, batch_size=max(plan.config.batch_size, 256), metrics=METRICS
+    )
+    return judge(state.params, state.state, plan.held_out)
+
+
 def fit(
-    plan: Plan, optimizer: Optimizer, state: train.TrainState, record: Record, screen: Screen
+    plan: Plan,
+    optimizer: Optimizer,
+    state: train.TrainState,
+    record: Record,
+    saves: Saves,
+    screen: Screen,
 ) -> tuple[int, train.TrainState]:
-    """Train until the end, Ctrl-C or a number that is not finite: (exit code, last good state)."""
+    """Train until the end, a signal or a number that is not finite: (exit code, last good state)."""
     config = plan.config
+    if int(state.step) == plan.steps:
+        screen.say("all of it was made before")
+        return DONE, state
     try:
         with screen.bar(plan.steps) as bar:
             for report in train.fit(
@@ -130,31 +172,38 @@ def fit(
                 batch_size=config.batch_size,
                 validation=plan.held_out,
                 gradient=config.gradient,
-                metrics={"accuracy": train.accuracy},
+                metrics=METRICS,
                 # Within a scan of several steps, jax.grad's convolutions take a slow path on a CPU.
                 steps_per_call=STEPS_PER_CALL if config.gradient == "hand" else 1,
             ):
-                if record.last is None:
+                if record.empty:
                     results.begin(config.out, plan.settings)
                 record.add(report)
                 state = report.train_state
+                saves.follow(report, record)
                 bar.update(
                     report.steps, f"epoch {math.ceil(report.epochs)}/{plan.epochs}", record.now
                 )
                 if report.evaluation is not None:
                     screen.say(f"epoch {int(report.epochs):>2}/{plan.epochs}  {record.epoch}")
-    except KeyboardInterrupt:
-        screen.fail(f"stopped by Ctrl-C after {int(state.step)} of {plan.steps} steps")
-        return INTERRUPTED, state
+    except KeyboardInterrupt as error:
+        code = _code(error)
+        name = "SIGTERM" if code == TERMINATED else "Ctrl-C"
+        screen.fail(f"stopped by {name} after {int(state.step)} of {plan.steps} steps")
+        return code, state
     except train.NonFiniteError as error:
         screen.fail(str(error))
         return FAILED, error.train_state
     return DONE, state
 
 
+def _code(error: KeyboardInterrupt) -> int:
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+
+
 def leave(code: int) -> NoReturn:
-    """End the process; after Ctrl-C at once, since jaxlib may crash where it ends in mid-compilation."""
-    if code == INTERRUPTED:
+    """End the process; after a signal at once, as jaxlib may crash where it ends in mid-compilation."""
+    if code in (INTERRUPTED, TERMINATED):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

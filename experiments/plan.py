@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from experiments.networks import RECIPES, Model
 from fnn import data
+from fnn.extras import require
 from fnn.layer import Layer
 from fnn.train.batches import steps_per_epoch
 from fnn.train.step import Batch, Gradient
@@ -46,6 +47,14 @@ class Config:
     """Fetch what is missing in it."""
     check_gradients: bool = True
     """Prove the gradient of every layer before the training."""
+    save_every: int | None = None
+    """Steps between checkpoints in --out; None: one only if Ctrl-C or SIGTERM ends the run."""
+    resume: bool = False
+    """Go on from the newest checkpoint in --out, with the same settings; without one, from the start."""
+
+
+# What does not change what is learned, so that a run that is resumed may have others.
+FREE = {"out", "data_dir", "download", "check_gradients", "save_every", "resume"}
 
 
 class Plan(NamedTuple):
@@ -70,6 +79,12 @@ class Plan(NamedTuple):
         """What the command line set, with the choices that it left open."""
         return dataclasses.asdict(self.config) | {"epochs": self.epochs, "rate": self.rate}
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that a run which is resumed has in common with what it goes on from."""
+        settings = {name: value for name, value in self.settings.items() if name not in FREE}
+        return settings | {"examples": len(self.dataset.train.y)}
+
 
 def prepare(config: Config) -> Plan:
     """Load the data and choose the settings.
@@ -83,6 +98,10 @@ def prepare(config: Config) -> Plan:
     rate = recipe.rate if config.rate is None else config.rate
     if epochs < 1 or not rate > 0:
         raise ValueError(f"expected --epochs >= 1 and --rate > 0, got {epochs} and {rate}")
+    if config.save_every is not None:
+        if config.save_every < 1:
+            raise ValueError(f"expected --save-every >= 1, got {config.save_every}")
+        require("orbax.checkpoint", "runs")
     _probe(config.out)
     dataset = data.load(config.dataset, config.data_dir, config.download)
     steps_per_epoch(len(dataset.train.y), config.batch_size)  # refuses a batch that does not fit

@@ -11,25 +11,29 @@ import jax
 import numpy as np
 
 import fnn
+from experiments import resume
 from experiments.networks import Classifier, weights_file
 from experiments.record import Record
 from fnn.check.reports.text import table
 from fnn.data import Dataset
 from fnn.diagnostics import first_layer_filters, plots
-from fnn.train import confusion_matrix
+from fnn.train import Evaluation, confusion_matrix
 
 PICTURES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
 LOG = "log.jsonl"
 
 
-def begin(out: Path, settings: Mapping[str, Any]) -> None:
+def begin(out: Path, settings: Mapping[str, Any], resumed: bool = False) -> None:
     """Write the settings, and take away what an earlier run left there but for its weights.
 
-    For a run that has learned something: until then, what an earlier one left is worth more.
+    For a run that has learned something: until then, what an earlier one left is worth more. The log and
+    the checkpoints of a run that is resumed stay.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*PICTURES, LOG, "result.json"):
+    for name in (*PICTURES, *(() if resumed else (LOG,)), "result.json"):
         (out / name).unlink(missing_ok=True)
+    if not resumed:
+        resume.forget(out)
     versions = {"fnn": fnn.__version__, "jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0]
     machine = {"device": device.device_kind, "devices": jax.device_count(), "cores": os.cpu_count()}
@@ -42,7 +46,7 @@ def end(out: Path, record: Record, steps: int, seconds: float, finished: bool) -
     result = {
         "finished": finished,
         "steps": steps,
-        "training_seconds": seconds,
+        "training_seconds": record.seconds + seconds,
         "images_per_second": record.images_per_second,
         "test_accuracy": float(held_out.accuracy[-1]) if finished else None,
         "largest_gradient_distance": record.largest_distance,
@@ -56,6 +60,8 @@ def speed(record: Record, seconds: float) -> str:
         f"{seconds:.1f} s of training, {record.first_call:.1f} s of them the first call with its "
         "compilation"
     )
+    if record.seconds:
+        text = f"after {record.seconds:.1f} s before: {text}"
     if record.images_per_second is not None:
         text += f"; {record.images_per_second:,.0f} images/s after it"
     if record.largest_distance is not None:
@@ -75,11 +81,8 @@ def draw_training(out: Path, record: Record, classifier: Classifier) -> None:
     plots.save(plots.filters(images, title), out / "filters.png")
 
 
-def tested(out: Path, record: Record, dataset: Dataset) -> str:
+def tested(out: Path, evaluation: Evaluation, dataset: Dataset) -> str:
     """Draw the mistakes and the confusions of the last evaluation; these in words, too."""
-    assert record.last is not None
-    evaluation = record.last.evaluation
-    assert evaluation is not None
     images, target, classes = dataset.test.x[..., 0], dataset.test.y, dataset.classes
     probabilities = np.asarray(jax.nn.softmax(evaluation.prediction))
     counts = confusion_matrix(probabilities.argmax(axis=1), target, len(classes))

@@ -2,7 +2,6 @@
 
 from fnn.augment.affine import Transform as Transform
 from fnn.augment.affine import affine as affine
-from fnn.augment.affine import combined as combined
 from fnn.augment.affine import flip as flip
 from fnn.augment.affine import rotate as rotate
 from fnn.augment.affine import scale as scale

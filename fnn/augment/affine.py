@@ -4,23 +4,32 @@ A `Transform` draws the matrix (2, 3) of `resample`: where in the image a pixel 
 rows and columns from the middle. So what turns the picture by θ draws the rotation by -θ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.augment.augmentation import Augmentation, named_parts, part_key, per_example
+from fnn.augment.augmentation import Augmentation, named_parts, per_example, uniforms
 from fnn.augment.checks import check_fill, checked_probability
 from fnn.augment.resample import Edge, Interpolation, checked_sampling, sampled
 from fnn.layer import Array
+from fnn.random import name_hash
+
+UNITS = 4  # uniform numbers that a transform is given
+
+_STILL = np.eye(2, 3, dtype=np.float32)
+_SHIFT = np.array([[0, 0, 1]], np.float32)
+_ROW_BY_COLUMN = np.array([[0, 1, 0], [0, 0, 0]], np.float32)
+_COLUMN_BY_ROW = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
 
 
 class Transform(NamedTuple):
-    """A random affine map of images, by the key of an example."""
+    """A random affine map of images: a matrix of `UNITS` uniform numbers."""
 
     name: str
-    draw: Callable[[Array], Array]  # key -> (2, 3), float32
+    matrix: Callable[[Array], Array]  # (UNITS,) in [0, 1) -> (2, 3), float32
 
 
 def affine(
@@ -53,41 +62,34 @@ def affine(
         hold.
     """
     sampling = checked_sampling("affine", size, interpolation, edge, fill)
-    whole = combined(*unnamed, **named)
-    still = not unnamed and not named and size is None
+    parts = named_parts("affine", unnamed, named, _kind)
 
     def augment_image(key: Array, image: Array) -> Array:
         check_fill("affine", fill, image)
-        if still or 0 in image.shape:
-            return image
-        return sampled(image, whole.draw(key), sampling)
+        return sampled(image, drawn_matrix(key, parts), sampling)
 
     return per_example("affine", augment_image)
 
 
-def combined(*unnamed: Transform, **named: Transform) -> Transform:
-    """Several transforms as one, the first one first: the product of their matrices.
-
-    Raises:
-      TypeError: what is given is no transform.
-      ValueError: two transforms of one name.
-    """
-    parts = named_parts("affine", unnamed, named, _kind)
-
-    def draw(key: Array) -> Array:
-        matrix = jnp.eye(2, 3, dtype=jnp.float32)
-        for name, part in parts.items():
-            matrix = product(matrix, part.draw(part_key(key, name)))
+def drawn_matrix(key: Array, parts: Mapping[str, Transform]) -> Array:
+    """(2, 3): the product of the transforms, each drawn with a key of its name, the first one first."""
+    matrix = jnp.asarray(_STILL)
+    if not parts:
         return matrix
-
-    return Transform("combined", draw)
+    # The keys of all in one call, and the draws in another: each call is a loop that XLA compiles.
+    names = jnp.asarray([name_hash(name) for name in parts], jnp.uint32)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, names)
+    units = jax.vmap(lambda key: uniforms(key, UNITS))(keys)
+    for unit, part in zip(units, parts.values(), strict=True):
+        matrix = product(matrix, part.matrix(unit))
+    return matrix
 
 
 def product(first: Array, second: Array) -> Array:
     """The matrix (2, 3) of the map that applies `second` to a place, and then `first`."""
     # Written out: a matmul would be rounded to bfloat16 or TF32 on some accelerators.
-    linear = (first[:, :2, None] * second[None, :, :]).sum(axis=1)
-    return linear.at[:, 2].add(first[:, 2])
+    turned = first[:, :1] * second[:1] + first[:, 1:2] * second[1:]
+    return turned + first * _SHIFT
 
 
 def flip(horizontal: float = 0.5, vertical: float = 0.0) -> Transform:
@@ -98,13 +100,11 @@ def flip(horizontal: float = 0.5, vertical: float = 0.0) -> Transform:
     """
     probabilities = [checked_probability("flip", p) for p in (vertical, horizontal)]
 
-    def draw(key: Array) -> Array:
-        flipped = jax.random.uniform(key, (2,), jnp.float32) < jnp.asarray(
-            probabilities, jnp.float32
-        )
+    def matrix(unit: Array) -> Array:
+        flipped = unit[:2] < jnp.asarray(probabilities, jnp.float32)
         return _diagonal(jnp.where(flipped, -1.0, 1.0).astype(jnp.float32))
 
-    return Transform("flip", draw)
+    return Transform("flip", matrix)
 
 
 def scale(low: float, high: float) -> Transform:
@@ -115,11 +115,11 @@ def scale(low: float, high: float) -> Transform:
     """
     _check_factors("scale", low, high)
 
-    def draw(key: Array) -> Array:
-        factor = _uniform(key, (), low, high)
+    def matrix(unit: Array) -> Array:
+        factor = _between(low, high, unit[0])
         return _diagonal(jnp.broadcast_to(1 / factor, (2,)))
 
-    return Transform("scale", draw)
+    return Transform("scale", matrix)
 
 
 def stretch(low: float, high: float) -> Transform:
@@ -129,7 +129,7 @@ def stretch(low: float, high: float) -> Transform:
       ValueError: not 0 < low <= high.
     """
     _check_factors("stretch", low, high)
-    return Transform("stretch", lambda key: _diagonal(1 / _uniform(key, (2,), low, high)))
+    return Transform("stretch", lambda unit: _diagonal(1 / _between(low, high, unit[:2])))
 
 
 def translate(rows: float, columns: float | None = None) -> Transform:
@@ -144,11 +144,11 @@ def translate(rows: float, columns: float | None = None) -> Transform:
     """
     most = _sizes("translate", rows, rows if columns is None else columns)
 
-    def draw(key: Array) -> Array:
-        shift = _uniform(key, (2,), -1.0, 1.0) * jnp.asarray(most, jnp.float32)
-        return jnp.concatenate([jnp.eye(2, dtype=jnp.float32), -shift[:, None]], axis=1)
+    def matrix(unit: Array) -> Array:
+        shift = _between(-1.0, 1.0, unit[:2]) * jnp.asarray(most, jnp.float32)
+        return -shift[:, None] * _SHIFT + _STILL
 
-    return Transform("translate", draw)
+    return Transform("translate", matrix)
 
 
 def rotate(low: float, high: float | None = None) -> Transform:
@@ -163,12 +163,11 @@ def rotate(low: float, high: float | None = None) -> Transform:
     if not -float("inf") < ends[0] <= ends[1] < float("inf"):
         raise ValueError(f"rotate: expected finite degrees with low <= high, got {ends}")
 
-    def draw(key: Array) -> Array:
-        cosine, sine = _cosine_and_sine(_uniform(key, (), *ends))
-        none = jnp.zeros_like(cosine)
-        return jnp.stack([jnp.stack([cosine, sine, none]), jnp.stack([-sine, cosine, none])])
+    def matrix(unit: Array) -> Array:
+        cosine, sine = _cosine_and_sine(_between(*ends, unit[0]))
+        return cosine * _STILL + sine * (_ROW_BY_COLUMN - _COLUMN_BY_ROW)
 
-    return Transform("rotate", draw)
+    return Transform("rotate", matrix)
 
 
 def shear(columns: float, rows: float = 0.0) -> Transform:
@@ -182,22 +181,23 @@ def shear(columns: float, rows: float = 0.0) -> Transform:
     """
     most = _sizes("shear", columns, rows)
 
-    def draw(key: Array) -> Array:
-        along_columns, along_rows = _uniform(key, (2,), -1.0, 1.0) * jnp.asarray(most, jnp.float32)
-        still = jnp.eye(2, 3, dtype=jnp.float32)
-        return product(still.at[1, 0].set(-along_columns), still.at[0, 1].set(-along_rows))
+    def matrix(unit: Array) -> Array:
+        along_columns, along_rows = _between(-1.0, 1.0, unit[:2]) * jnp.asarray(most, jnp.float32)
+        return product(
+            _STILL - along_columns * _COLUMN_BY_ROW, _STILL - along_rows * _ROW_BY_COLUMN
+        )
 
-    return Transform("shear", draw)
+    return Transform("shear", matrix)
 
 
 def _diagonal(factors: Array) -> Array:
     """The matrix with these two factors and no shift."""
-    return jnp.eye(2, 3, dtype=jnp.float32) * factors[:, None]
+    return factors[:, None] * _STILL
 
 
-def _uniform(key: Array, shape: tuple[int, ...], low: float, high: float) -> Array:
-    """float32 numbers in [low, high); `low` itself where the two are equal."""
-    return jax.random.uniform(key, shape, jnp.float32, low, high)
+def _between(low: float, high: float, unit: Array) -> Array:
+    """Numbers from low to high for those from 0 to 1; `low` itself where the two are equal."""
+    return low + (high - low) * unit
 
 
 def _cosine_and_sine(degrees: Array) -> tuple[Array, Array]:

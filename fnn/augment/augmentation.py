@@ -68,7 +68,7 @@ def sometimes(probability: float, augmentation: Augmentation) -> Augmentation:
                 f"got {after} for {before}; one that makes soft targets takes `probability` itself"
             )
         keys = example_keys(part_key(key, "choice"), x.shape[0])
-        choice = jax.vmap(uniform)(keys) < probability
+        choice = jax.vmap(lambda key: uniforms(key, 1)[0])(keys) < probability
 
         def select(new: Array, old: Array) -> Array:
             return jnp.where(choice.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
@@ -108,9 +108,16 @@ def example_keys(key: Array, count: int) -> Array:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, places)
 
 
-def uniform(key: Array) -> Array:
-    """A number in [0, 1), float32 also where jax has float64, so that the draws are the same."""
-    return jax.random.uniform(key, (), jnp.float32)
+def uniforms(key: Array, count: int) -> Array:
+    """(count,) numbers in [0, 1), float32 also where jax has float64, so that draws are the same."""
+    return jax.random.uniform(key, (count,), jnp.float32)
+
+
+def below(unit: Array, ends: Array) -> Array:
+    """Whole numbers from 0 to `ends` - 1, int32, of uniform numbers in [0, 1)."""
+    # A draw of 23 bits, scaled: `randint` makes two draws and divides. The product may be rounded up.
+    scaled = jnp.floor(unit * ends.astype(jnp.float32)).astype(jnp.int32)
+    return jnp.minimum(scaled, ends - 1)
 
 
 def arrays_of(name: str, batch: Batch) -> Batch:

@@ -45,8 +45,7 @@ def averaged(
         mean = Σ_p q_p / P      spread = √(Σ_p (q_p - mean)² / P)      q = softmax(prediction), or itself
 
     It is compiled, as one loop, and holds the activations of `at_once` passes, and all P predictions and
-    views. The logarithm of mean probabilities is a network's prediction as losses and `train.evaluate`
-    take it: ``net._replace(predict=lambda params, state, x: jnp.log(average(params, state, x, key).mean))``.
+    views. Losses and `train.evaluate` take the logarithm of mean probabilities as they take logits.
     Source: Gal, Ghahramani (2016); Krizhevsky, Sutskever, Hinton (2012).
 
     Args:

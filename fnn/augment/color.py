@@ -1,9 +1,8 @@
 """Colours that change: brightness, contrast, saturation and hue, in this order."""
 
-import jax
 import jax.numpy as jnp
 
-from fnn.augment.augmentation import Augmentation, per_example
+from fnn.augment.augmentation import Augmentation, per_example, uniforms
 from fnn.augment.checks import check_floating, checked_number
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
@@ -65,7 +64,7 @@ def color_jitter(
                 f"{image.shape[-1]}; set both to 0"
             )
         dtype = accumulation_dtype(image.dtype)
-        unit = jax.random.uniform(key, (4,), jnp.float32).astype(dtype)
+        unit = uniforms(key, 4).astype(dtype)
         x = image.astype(dtype)
         if brightness:
             x = clipped(_factor(unit[0], brightness) * x)

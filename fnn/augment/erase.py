@@ -2,11 +2,10 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.augment.augmentation import Augmentation, per_example
+from fnn.augment.augmentation import Augmentation, below, per_example, uniforms
 from fnn.augment.checks import check_fill, check_floating, checked_number, checked_probability
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
@@ -32,9 +31,7 @@ def cutout(size: int, *, fill: float = 0.0) -> Augmentation:
 
     def cover(key: Array, image: Array) -> Array:
         check_fill("cutout", fill, image)
-        middle = jax.random.randint(
-            key, (2,), 0, jnp.asarray(image.shape[:2], jnp.int32), jnp.int32
-        )
+        middle = below(uniforms(key, 2), jnp.asarray(image.shape[:2], jnp.int32))
         start = middle - size // 2
         inside = box(image.shape, start, start + size)
         return jnp.where(inside, jnp.asarray(fill, image.dtype), image)
@@ -72,7 +69,7 @@ def random_erasing(
     def cover(key: Array, image: Array) -> Array:
         check_fill(name, fill, image)
         height, width = image.shape[:2]
-        u = jax.random.uniform(key, (5,), jnp.float32)
+        u = uniforms(key, 5)
         share, log_ratio = low + u[:2] * (high - low)
         half = log_ratio / 2
         sides = jnp.sqrt(share * (height * width)) * jnp.exp(jnp.stack([half, -half]))

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.augment.augmentation import Augmentation, Batch, arrays_of, called, example_keys, uniform
+from fnn.augment.augmentation import (
+    Augmentation,
+    Batch,
+    arrays_of,
+    below,
+    called,
+    example_keys,
+    uniforms,
+)
 from fnn.augment.checks import check_floating, checked_number, checked_probability
 from fnn.augment.erase import box
 from fnn.dtypes import accumulation_dtype, label_dtype
@@ -23,7 +31,7 @@ class _Pairs(NamedTuple):
     x: Array  # (N, H, W, C)
     target: Array  # (N, classes)
     weights: Array | None  # (N,)
-    keys: Array  # (N,)
+    units: Array  # (N, 2) uniform numbers, to draw a place from
     share: Array  # (N,) float32, 1 where an example is to be left alone
 
 
@@ -83,15 +91,15 @@ def cutmix(classes: int, alpha: float = 1.0, *, probability: float = 1.0) -> Aug
         pairs = _pairs("cutmix", *settings, key, batch)
         height, width = pairs.x.shape[1:3]
 
-        def region(key: Array, share: Array) -> Array:
+        def region(unit: Array, share: Array) -> Array:
             """(H, W, 1): which pixels are the other one's."""
             whole = jnp.asarray([height, width], jnp.int32)
-            middle = jax.random.randint(key, (2,), 0, whole, jnp.int32)
+            middle = below(unit, whole)
             sides = jnp.floor(whole.astype(jnp.float32) * jnp.sqrt(1 - share)).astype(jnp.int32)
             start = middle - sides // 2
             return box((height, width), start, start + sides)
 
-        others = jax.vmap(region)(pairs.keys, pairs.share)
+        others = jax.vmap(region)(pairs.units, pairs.share)
         x = jnp.where(others, _next(pairs.x), pairs.x)
         kept = height * width - others.sum(axis=(1, 2, 3), dtype=jnp.int32)
         return _blended(pairs, x, kept.astype(jnp.float32) / max(height * width, 1))
@@ -115,23 +123,26 @@ def _pairs(
     target = _probabilities(name, batch[1], x.shape[0], classes, dtype)
     weights = rest[0] if rest else None
 
-    def draw(key: Array) -> tuple[Array, Array]:
-        """The share that an example keeps, and a key for more."""
-        of_share, of_choice, more = (jax.random.fold_in(key, i) for i in range(3))
-        if alpha == 0:
-            share = jnp.ones((), jnp.float32)
-        elif alpha == 1:
-            share = uniform(of_share)
-        else:
-            share = jax.random.beta(of_share, alpha, alpha, (), jnp.float32)
-        return jnp.where(uniform(of_choice) < probability, share, 1.0), more
-
-    share, keys = jax.vmap(draw)(example_keys(key, x.shape[0]))
+    unit = jax.vmap(lambda key: uniforms(key, 5))(example_keys(key, x.shape[0]))
+    share = jnp.where(unit[:, 0] < probability, beta_of(unit[:, 1], unit[:, 2], alpha), 1.0)
     if weights is not None:
         if not jnp.issubdtype(weights.dtype, jnp.floating):
             weights = weights.astype(jnp.float32)
         share = jnp.where((weights == 0) | (_next(weights) == 0), 1.0, share)
-    return _Pairs(x, target, weights, keys, share)
+    return _Pairs(x, target, weights, unit[:, 3:], share)
+
+
+def beta_of(u: Array, v: Array, alpha: float) -> Array:
+    """Draws of Beta(alpha, alpha) from two uniform numbers each; 1 for alpha = 0.
+
+    Without rejections, and so without a loop: T = √((u^(-1/α) - 1) 2α) cos(πv) has Student's t with 2α
+    degrees of freedom (Bailey, 1994), and (1 + T / √(2α + T²)) / 2 is Beta(α, α). With t = T² / 2α:
+    """
+    if alpha == 0:
+        return jnp.ones_like(u)
+    q = ((1 - u) ** (-1 / alpha) - 1) * jnp.cos(jnp.pi * v) ** 2
+    magnitude = 1 / jnp.sqrt(1 + 1 / q)
+    return (1 + jnp.where(v < 0.5, magnitude, -magnitude)) / 2
 
 
 def _blended(pairs: _Pairs, x: Array, share: Array) -> Batch:
@@ -143,7 +154,8 @@ def _blended(pairs: _Pairs, x: Array, share: Array) -> Batch:
     own = share * weights.astype(target.dtype)
     other = (1 - share) * _next(weights).astype(target.dtype)
     total = own + other
-    of_label = jnp.where(total == 0, 1, own / jnp.where(total == 0, 1, total))[:, None]
+    # Where there is no other part, exactly 1, which a quotient need not be; nor is 0 / 0 asked for.
+    of_label = jnp.where(other == 0, 1, own / jnp.where(total == 0, 1, total))[:, None]
     return x, _between(of_label, target), total.astype(weights.dtype)
 
 

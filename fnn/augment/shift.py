@@ -1,10 +1,9 @@
 """Crops and mirror images: pixels move by whole numbers, so that each keeps its value to the last bit."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.augment.augmentation import Augmentation, per_example
+from fnn.augment.augmentation import Augmentation, below, per_example, uniforms
 from fnn.augment.checks import check_fill, checked_probability
 from fnn.augment.resample import Edge, checked_sampling
 from fnn.layer import Array
@@ -53,7 +52,7 @@ def random_crop(
             image = jnp.pad(image, border, constant_values=jnp.asarray(fill, image.dtype))
         else:
             image = jnp.pad(image, border, mode=edge)
-        corner = jax.random.randint(key, (2,), 0, jnp.asarray(room, jnp.int32) + 1, jnp.int32)
+        corner = below(uniforms(key, 2), jnp.asarray(room, jnp.int32) + 1)
         return lax.dynamic_slice(image, (corner[0], corner[1], jnp.int32(0)), (h, w, channels))
 
     return per_example(name, crop)
@@ -81,8 +80,6 @@ def _flip(name: str, axis: int, probability: float) -> Augmentation:
     checked_probability(name, probability)
 
     def flip(key: Array, image: Array) -> Array:
-        return jnp.where(
-            jax.random.uniform(key, (), jnp.float32) < probability, jnp.flip(image, axis), image
-        )
+        return jnp.where(uniforms(key, 1)[0] < probability, jnp.flip(image, axis), image)
 
     return per_example(name, flip)

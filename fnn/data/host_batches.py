@@ -1,5 +1,6 @@
 """One batch on the host: which examples, read from where, changed how, and put together."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from fnn.data import order
 
+_ALIGNMENT = 64  # bytes
 Example = Any  # a tree of arrays and numbers, such as (x, label)
 Transform = Callable[[Example], Example]
 HostAugment = Callable[[np.random.Generator, Example], Example]
@@ -29,9 +31,15 @@ class Arrays:
 
     tree: Any
 
-    def rows(self, indices: NDArray[np.int32]) -> Any:
+    def rows(self, indices: NDArray[np.intp]) -> Any:
         """The rows at `indices` of every array, in memory of their own."""
-        return jax.tree.map(lambda leaf: np.take(np.asarray(leaf), indices, axis=0), self.tree)
+
+        def taken(leaf: NDArray[Any]) -> NDArray[Any]:
+            out = empty((len(indices), *leaf.shape[1:]), leaf.dtype)
+            # Clipping never happens; without it, NumPy would fill another array first.
+            return np.take(np.asarray(leaf), indices, axis=0, out=out, mode="clip")
+
+        return jax.tree.map(taken, self.tree)
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.tree)[0])
@@ -95,6 +103,8 @@ def opened(source: Any) -> RandomAccess:
         return source
     leaves = jax.tree.leaves(source)
     for leaf in leaves:
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
+            raise TypeError(f"expected arrays of numbers, got one of dtype {leaf.dtype}")
         if not isinstance(leaf, np.ndarray | jax.Array) or not leaf.ndim:
             raise TypeError(
                 "expected a tuple or mapping of arrays with one row an example, found "
@@ -109,6 +119,20 @@ def opened(source: Any) -> RandomAccess:
     # A mapped file stays one; an array on a device is fetched once, and not row by row.
     host = jax.tree.map(lambda a: a if isinstance(a, np.ndarray) else np.asarray(a), source)
     return Arrays(host)
+
+
+def stacked(*rows: Any) -> NDArray[Any]:
+    """The rows as one array."""
+    arrays = [np.asarray(row) for row in rows]
+    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), np.result_type(*arrays)))
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that a batch is written to once, aligned so that a CPU device takes it over as it is."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -130,7 +154,7 @@ class HostBatches:
                 return self.source.rows(indices)
             epoch = step // (self.count // self.batch_size)
             examples = [self.example(epoch, int(index)) for index in indices]
-            return jax.tree.map(lambda *rows: np.stack(rows), *examples)
+            return jax.tree.map(stacked, *examples)
         except Exception as error:
             error.add_note(f"while making the batch of step {step}")
             raise

@@ -5,6 +5,7 @@ compiled epoch would: the same Feistel network on pairs, in the same 32-bit word
 written there; tests hold the two together, bit for bit.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ Words = NDArray[np.uint32]
 
 _ROUNDS = 8
 _LEAST_SIDE = 8
+_BLOCK = 4096  # indices that are computed at once
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -29,8 +31,8 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return count // batch_size
 
 
-def batch_indices(words: Words, step: int, count: int, batch_size: int) -> NDArray[np.int32]:
-    """The indices (batch_size,) of the examples of step `step`.
+def batch_indices(words: Words, step: int, count: int, batch_size: int) -> NDArray[np.intp]:
+    """The indices (batch_size,) of the examples of step `step`; not to be written to.
 
     Args:
         words: the words of the run's key, `jax.random.key_data(key).reshape(-1)`.
@@ -38,10 +40,26 @@ def batch_indices(words: Words, step: int, count: int, batch_size: int) -> NDArr
         count: how many examples there are.
         batch_size: how many a step sees.
     """
-    epoch, position = divmod(step, steps_per_epoch(count, batch_size))
-    start = position * batch_size
-    index = np.arange(start, start + batch_size, dtype=np.uint32)
-    return permute(words, epoch, index, count)
+    steps = steps_per_epoch(count, batch_size)
+    epoch, position = divmod(step, steps)
+    together = max(1, _BLOCK // batch_size)
+    first = position // together * together
+    end = min(first + together, steps) * batch_size
+    block = _permuted(int(words[0]), int(words[-1]), epoch, first * batch_size, end, count)
+    start = (position - first) * batch_size
+    return block[start : start + batch_size]
+
+
+@functools.lru_cache(maxsize=4)
+def _permuted(
+    first_word: int, last_word: int, epoch: int, start: int, end: int, count: int
+) -> NDArray[np.intp]:
+    # Several batches at once and kept for a while: for one alone, NumPy's calls cost more than its work.
+    words = np.array([first_word, last_word], np.uint32)
+    indices = permute(words, epoch, np.arange(start, end, dtype=np.uint32), count)
+    block = indices.astype(np.intp)
+    block.flags.writeable = False
+    return block
 
 
 def permute(words: Words, number: int, index: Words, count: int) -> NDArray[np.int32]:

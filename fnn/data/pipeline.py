@@ -12,9 +12,11 @@ whose position must be saved.
 
 import contextlib
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jax
@@ -52,15 +54,16 @@ def pipeline(
     processes: int = 0,
     device: Any = None,
 ) -> Pipeline:
-    """A `Pipeline` over `source`, on the threads and processes of `grain`.
+    """A `Pipeline` over `source`, by threads, or by the worker processes of `grain`.
 
     Threads make at most `prefetch` batches ahead, and put them on the device. A process makes at most six
     ahead, which wait on the host, but for one. What is given here is called from several threads at once.
 
     Args:
         source: arrays with one row an example, in a tuple or mapping such as (x, labels), which may be
-            mapped from files; or anything with ``__len__`` and ``__getitem__``, whose item at a Python
-            int is an example, a tree of arrays and numbers such as (image, label).
+            mapped from files; or anything with ``__len__`` and ``__getitem__``, such as a data source or
+            `MapDataset` of grain's, whose item at a Python int is an example, a tree of arrays and
+            numbers such as (image, label).
         transform: ``transform(example) -> example``, the same in every epoch (decode, centre).
         augment: ``augment(generator, example) -> example`` after it, random: the NumPy generator depends
             on the run's key, the epoch and the example's index, and on nothing else.
@@ -72,11 +75,12 @@ def pipeline(
         device: where batches are put: a device or sharding, or None for the default device.
 
     Raises:
-        ImportError: `grain` is not installed.
-        TypeError: the source is none.
+        ImportError: `grain`, which the processes need, is not installed.
+        TypeError: the source is none, or holds arrays of no numbers.
         ValueError: no example, arrays of different lengths, or counts that make no sense.
     """
-    grain = require("grain", "data")
+    if processes:
+        require("grain", "data")
     examples = opened(source)
     count = len(examples)
     order.steps_per_epoch(count, 1)
@@ -88,46 +92,58 @@ def pipeline(
             f"got {prefetch}"
         )
 
-    def place(batch: Any) -> Any:
-        return jax.device_put(batch, device)
-
     def batches(key: jax.Array, step: int, batch_size: int) -> Iterator[Any]:
         order.steps_per_epoch(count, batch_size)
         if not 0 <= step < _LAST_STEP:
             raise ValueError(f"expected a step from 0 to 2³¹ - 2, got {step}")
         words = np.asarray(jax.random.key_data(key)).reshape(-1)
         make = HostBatches(examples, count, transform, augment, words, batch_size)
-        steps = grain.MapDataset.range(step, _LAST_STEP)
         if processes:
-            return _Closing(_from_processes(grain, steps.map(make), processes, place))
-        options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=prefetch)
-        return _Closing(iter(steps.map(lambda step: place(make(step))).to_iter_dataset(options)))
+            return _Closing(_by_processes(make, step, processes, device))
+
+        def place(step: int) -> Any:
+            return jax.device_put(make(step), device)
+
+        if not workers:
+            return _Closing(place(step) for step in range(step, _LAST_STEP))
+        return _Closing(_by_threads(place, step, workers, prefetch))
 
     return Pipeline(count, batches)
 
 
-def _from_processes(
-    grain: Any, made: Any, processes: int, place: Callable[[Any], Any]
-) -> Iterator[Any]:
-    """The batches that worker processes make, each put on the device while the one before is used."""
+def _by_threads(place: Callable[[int], Any], step: int, workers: int, lead: int) -> Iterator[Any]:
+    """``place(step)`` for all steps from `step` on, made by threads, `lead` of them ahead."""
+    threads = ThreadPoolExecutor(workers, "fnn-pipeline")
+    steps = iter(range(step, _LAST_STEP))
+    try:
+        coming = deque(threads.submit(place, step) for step in islice(steps, lead))
+        while coming:
+            batch = coming.popleft()
+            coming.extend(threads.submit(place, step) for step in islice(steps, 1))
+            yield batch.result()
+    finally:
+        # What runs is waited for: it may use what is closed next.
+        threads.shutdown(cancel_futures=True)
+
+
+def _by_processes(make: HostBatches, step: int, processes: int, device: Any) -> Iterator[Any]:
+    """The same from worker processes; a thread puts each on the device while the one before is used."""
+    grain = require("grain", "data")
     # The workers read command-line flags of grain's; a program that parses none has their defaults.
     flags = require("absl.flags", "data").FLAGS
     if not flags.is_parsed():
         flags.mark_as_parsed()
     one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
     options = grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=1)
-    iterator = iter(made.to_iter_dataset(one).mp_prefetch(options))
+    made = grain.MapDataset.range(step, _LAST_STEP).map(make).to_iter_dataset(one)
+    iterator = iter(made.mp_prefetch(options))
 
-    def placed() -> Any:
+    def place(_: int) -> Any:
         # A worker's arrays lie in memory that it takes back: a device is given a copy to keep.
-        return place(jax.tree.map(np.array, next(iterator)))
+        return jax.device_put(jax.tree.map(np.array, next(iterator)), device)
 
-    with contextlib.closing(iterator), ThreadPoolExecutor(1, "fnn-pipeline") as thread:
-        ahead = thread.submit(placed)
-        while True:
-            batch = ahead.result()
-            ahead = thread.submit(placed)
-            yield batch
+    with contextlib.closing(iterator):
+        yield from _by_threads(place, step, 1, 1)
 
 
 class _Closing(Iterator[Any]):
@@ -149,6 +165,6 @@ class _Closing(Iterator[Any]):
 
 
 def _let_go(held: list[Any]) -> None:
-    # Emptied as well: what grain is left with at exit, it closes once more, and stumbles.
+    # Emptied as well: what is left of grain's at exit, it closes once more, and stumbles.
     while held:
         held.pop().close()

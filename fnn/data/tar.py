@@ -21,7 +21,8 @@ _ZEROS = bytes(BLOCK)
 _NUMBERS = (slice(100, 108), slice(108, 116), slice(116, 124), slice(136, 148))
 _DEVICE_NUMBERS = (slice(329, 337), slice(337, 345))
 _BINARY = (0x80, 0xFF)  # the first byte of a number too large for octal digits
-_FILE, _FOLDER, _PAX, _PAX_GLOBAL, _GNU_NAME = b"0\0", b"5", b"x", b"g", b"L"
+_FILE, _FOLDER = (b"0", b"\0"), b"5"
+_PAX, _PAX_GLOBAL, _GNU_NAME = b"x", b"g", b"L"
 _REFUSED = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device"}
 
 
@@ -80,12 +81,12 @@ def members(
         if kind == _FOLDER:
             if size:
                 raise ValueError(f"{where}: expected a folder of size 0, got {size}")
-        elif kind in (b"0", b"\0"):
+        elif kind in _FILE and name:
             yield Member(name, reader.body(size, max_member_bytes, where))
         else:
             raise ValueError(
                 f"{where}: expected a file or a folder, got "
-                + _REFUSED.get(kind, f"a member of type {kind!r}")
+                + _REFUSED.get(kind, f"a member of type {kind!r}" if name else "no name")
             )
     if long_name is not None or pax:
         raise ValueError(f"{file.name}: expected a member after its long name, got the end")

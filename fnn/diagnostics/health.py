@@ -9,39 +9,96 @@ A training pass and its backward pass, with the sums taken while the arrays are 
 and nothing of the size of the batch comes out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.diagnostics.layer_pass import Running, begun, finished, joined, running
-from fnn.diagnostics.layer_record import LayerHealth
+from fnn.diagnostics.layer_pass import LayerRow, Running, begun, joined, part_count, running
 from fnn.diagnostics.parts import examples_in, over_parts, thinned
-from fnn.diagnostics.passes import BLOCK, examined, over_blocks, share_of_mean
-from fnn.diagnostics.statistics import SAMPLE, binned
+from fnn.diagnostics.passes import examined, named, share_of_mean
+from fnn.diagnostics.spectrum import Rank, rank_of
+from fnn.diagnostics.statistics import (
+    SAMPLE,
+    Moments,
+    Statistics,
+    columns,
+    deviation,
+    gathered,
+    is_floating,
+    rms,
+)
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
 from fnn.losses import Loss
 from fnn.tap import tapped
+from fnn.tree import paths
+
+
+class LayerHealth(NamedTuple):
+    """One leaf layer in a training pass, on the host; C is the width of the last axis of its output.
+
+    Tuples of arrays count together; integers not at all. What there is nothing to find of is None.
+    """
+
+    path: str  # blocks/block[3]/mlp/expand
+    name: str  # linear(512)
+    y: Statistics | None  # of its output
+    dy: Statistics | None  # of dL/dy
+    forward_gain: float  # std(y) / std(x); NaN without floats in x or y, or where x is constant
+    backward_gain: float  # rms(dx) / rms(dy); NaN likewise, and where dy is 0
+    active: np.ndarray | None  # (C,), of each unit, the share of elements that are not 0
+    dead: (
+        np.ndarray | None
+    )  # (C,), bool: always 0, where that unit of x is not; of activations alone
+    saturated: float | None  # the share on the flat ends, of bounded activations; see `saturation`
+    rank: Rank | None  # of its outputs, centred; see `spectrum`
+    gradients: dict[str, Statistics]  # dL/dθ, by the name of the parameter, such as "w"
 
 
 class Health(NamedTuple):
-    """What a pass over a batch showed; a tree of small arrays, and `str()` of it is a table."""
+    """What a pass over a batch showed: a tree of small arrays, for `jit`, `vmap` and a log.
 
-    layers: tuple[LayerHealth, ...]  # every leaf layer, in the order of calls
+    `rows` is what to read. `str()` is a table of it, with a mark for each of the `findings`.
+    L counts the layers of all blocks, K their units, G their parameters, as `Form` says.
+    """
+
+    form: Static["Form"]
     loss: Array  # (), the mean
-    examples: Static[int]  # how many were looked at
+    y: Statistics  # (L,)
+    dy: Statistics  # (L,)
+    forward_gain: Array  # (L,)
+    backward_gain: Array  # (L,)
+    active: Array  # (K,)
+    dead: Array  # (K,), bool
+    saturated: Array  # (L,), NaN where there is nothing bounded
+    rank: Rank  # (L,) each, NaN where it was not looked for
+    gradients: Statistics  # (G,)
+
+    @property
+    def examples(self) -> int:
+        """How many were looked at."""
+        return self.form.value.examples
 
     @property
     def rows(self) -> tuple[LayerHealth, ...]:
-        """The layers with NumPy arrays, and one entry for each block of a `repeat`."""
-        return tuple(_expanded(jax.device_get(self.layers)))
+        """The leaf layers in the order of calls, with an entry for each block of a `repeat`."""
+        return _rows(jax.device_get(self))
 
     def __str__(self) -> str:
-        from fnn.diagnostics.health_text import health_text  # it needs this module's types
+        from fnn.diagnostics.health_text import health_text  # which reads the types of this module
 
         return health_text(self)
+
+
+class Form(NamedTuple):
+    """What is what in the arrays of `Health`."""
+
+    rows: tuple[LayerRow, ...]  # each of which is as many of L as there are blocks
+    order: tuple[tuple[str, int, int], ...]  # (path, row, block), in the order of calls
+    parameters: tuple[tuple[int, str], ...]  # (row, name), each of which is as many of G
+    examples: int
 
 
 def health(
@@ -57,8 +114,8 @@ def health(
 
     Of the mean loss L over the examples, as a train step takes it: `weights` weigh L and with it all
     gradients, while activations of all examples count alike. See `LayerHealth` for what is found of each
-    leaf layer. The blocks of a `repeat` are layers of their own, axes in front in `Health.layers` and rows
-    in `Health.rows`; the steps of an `over_time` are one layer, all of whose calls count together.
+    leaf layer. The blocks of a `repeat` are layers of their own; the steps of an `over_time` are one
+    layer, all of whose calls count together. What `shared` puts at several places has a gradient at each.
 
     Args:
       net: the network. Its parameters and state stay as they are.
@@ -69,7 +126,7 @@ def health(
         each pass, and the key of pass i is ``fold_in(key, i)``.
       subset: looks at this many of the examples alone, at equal distances, for a cheaper look.
       spectra: the widest layer whose effective rank is found, from a matrix of width × width.
-      histogram_sample: at most about so many elements of an array go into a histogram, in each pass.
+      histogram_sample: about so many elements of an array go into a histogram at most, in each pass.
 
     Raises:
       ValueError: no examples, an option that is not positive, or more in `subset` than examples.
@@ -95,61 +152,127 @@ def health(
         data = as_arrays((x, target, weights))
         data = data if subset is None else thinned(data, subset)
         share = share_of_mean(data)
-        leaves: list[tuple[str, Layer, tuple[int, ...]]] = []
+        order: list[tuple[str, int, int]] = []
 
-        def one(data: PyTree, key: Key) -> tuple[Array, list[Running]]:
+        def one(data: PyTree, key: Key) -> tuple[Array, Running]:
             part, seen = examined(watched, net, loss, params, state, data, key, share)
-            leaves[:] = [(entry.path, entry.layer, entry.blocks) for entry in seen]
-            look = partial(running, spectra=spectra, sample=histogram_sample)
-            return part, binned([over_blocks(look, entry) for entry in seen])
+            order[:] = named(seen)
+            return part, running(seen, spectra, histogram_sample)
 
-        def merge(
-            a: tuple[Array, list[Running]], b: tuple[Array, list[Running]]
-        ) -> tuple[Array, list[Running]]:
-            return a[0] + b[0], [
-                _over(joined, blocks)(x, y)
-                for x, y, (_, _, blocks) in zip(a[1], b[1], leaves, strict=True)
-            ]
+        def merge(a: tuple[Array, Running], b: tuple[Array, Running]) -> tuple[Array, Running]:
+            return a[0] + b[0], joined(a[1], b[1])
 
-        def begin(like: tuple[Array, list[Running]]) -> tuple[Array, list[Running]]:
-            return jnp.zeros(like[0].shape, like[0].dtype), [begun(sums) for sums in like[1]]
+        def begin(like: tuple[Array, Running]) -> tuple[Array, Running]:
+            return jnp.zeros(like[0].shape, like[0].dtype), begun(like[1])
 
-        mean, sums = over_parts(one, merge, begin, data, key, batch_size)
-        layers = tuple(finished(*leaf, own) for leaf, own in zip(leaves, sums, strict=True))
-        return Health(binned(layers), mean, Static(examples_in(data)))
+        mean, total = over_parts(one, merge, begin, data, key, batch_size)
+        return _finished(mean, total, order, examples_in(data))
 
     return jax.jit(function)
 
 
-def _over(function: Callable[..., Any], blocks: tuple[int, ...]) -> Callable[..., Any]:
-    """The function for each of the blocks."""
-    for _ in blocks:
-        function = jax.vmap(function)
-    return function
-
-
-def _expanded(layers: Sequence[LayerHealth]) -> Iterator[LayerHealth]:
-    """One entry for each block: all layers of the first, then all of the second."""
-    i = 0
-    while i < len(layers):
-        before, mark, _ = layers[i].path.value.partition(BLOCK)
-        if not mark:
-            yield layers[i]
-            i += 1
-            continue
-        inside = [layers[i]]
-        for layer in layers[i + 1 :]:
-            if not layer.path.value.startswith(before + BLOCK):
-                break
-            inside.append(layer)
-        for block in range(inside[0].blocks.value[0]):
-            yield from _expanded([_at(layer, block) for layer in inside])
-        i += len(inside)
-
-
-def _at(layer: LayerHealth, block: int) -> LayerHealth:
-    arrays = jax.tree.map(lambda leaf: leaf[block], layer)
-    return arrays._replace(
-        path=Static(layer.path.value.replace(BLOCK, f"[{block}]", 1)),
-        blocks=Static(layer.blocks.value[1:]),
+def _finished(
+    mean: Array, total: Running, order: list[tuple[str, int, int]], examples: int
+) -> Health:
+    """What comes of the sums of all passes."""
+    rows = total.rows.value
+    counts = [part_count(row) for row in rows]
+    dtype = total.y.mean.dtype
+    # How many elements each unit has, as many times as there are units.
+    elements = (total.y.count + total.y.nonfinite) / jnp.asarray(
+        np.repeat([max(row.width, 1) for row in rows], counts), dtype
     )
+    owner = np.repeat(np.arange(sum(counts)), np.repeat([row.width for row in rows], counts))
+    gradients = [
+        (i, name, columns_of)
+        for i, tree in enumerate(total.dparams)
+        for name, leaf in paths(tree)
+        if is_floating(leaf)
+        for columns_of in [jax.vmap(columns)(leaf)]
+    ]
+    form = Form(rows, tuple(order), tuple((i, name) for i, name, _ in gradients), examples)
+    flat, of = total.flat
+    return Health(
+        Static(form),
+        mean,
+        total.y,
+        total.dy,
+        _ratio(deviation, total.y.moments, total.x),
+        _ratio(rms, total.dx, total.dy.moments),
+        total.nonzero / jnp.maximum(elements, 1)[owner],
+        (total.nonzero == 0) & (total.fed > 0),
+        jnp.where(of > 0, flat / jnp.where(of > 0, of, 1), jnp.nan),
+        _ranks(total, dtype),
+        gathered([[found] for _, _, found in gradients]),
+    )
+
+
+def _ranks(total: Running, dtype: jnp.dtype) -> Rank:
+    """(L,), from the decompositions of all layers of one width at once."""
+    rows, starts = total.rows.value, _starts(total.rows.value)
+    size = sum(part_count(row) for row in rows)
+    ranks = Rank(jnp.full(size, jnp.nan, dtype), jnp.full(size, jnp.nan, dtype))
+    for width, scatters in total.scatter.items():
+        places = np.concatenate(
+            [
+                np.arange(start, start + part_count(row))
+                for row, start in zip(rows, starts, strict=True)
+                if row.spectrum and row.width == width
+            ]
+        )
+        found = jax.vmap(rank_of)(scatters)
+        ranks = Rank(
+            *(a.at[places].set(b.astype(dtype)) for a, b in zip(ranks, found, strict=True))
+        )
+    return ranks
+
+
+def _starts(rows: tuple[LayerRow, ...]) -> list[int]:
+    """Where in L each row begins."""
+    return [0, *np.cumsum([part_count(row) for row in rows])[:-1].tolist()]
+
+
+def _ratio(measure: Callable[[Moments], Array], above: Moments, below: Moments) -> Array:
+    high, low = measure(above), measure(below)
+    known = (low > 0) & (above.count > 0)
+    return jnp.where(known, high.astype(low.dtype) / jnp.where(known, low, 1), jnp.nan)
+
+
+def _rows(found: Health) -> tuple[LayerHealth, ...]:
+    """The rows of a `Health` of NumPy arrays."""
+    form = found.form.value
+    starts = _starts(form.rows)
+    units = np.cumsum([0, *(part_count(row) * row.width for row in form.rows)])
+    begins = np.cumsum([0, *(part_count(form.rows[i]) for i, _ in form.parameters)])
+
+    def at(tree: PyTree, i: int) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[i], tree)
+
+    def some(of: Statistics, i: int) -> Statistics | None:
+        return at(of, i) if of.count[i] + of.nonfinite[i] > 0 else None
+
+    rows = []
+    for path, i, block in form.order:
+        row, place = form.rows[i], starts[i] + block
+        own = slice(units[i] + block * row.width, units[i] + (block + 1) * row.width)
+        activation = bool(row.width) and row.activation
+        rows.append(
+            LayerHealth(
+                path,
+                row.name,
+                some(found.y, place),
+                some(found.dy, place),
+                float(found.forward_gain[place]),
+                float(found.backward_gain[place]),
+                found.active[own] if row.width else None,
+                found.dead[own] if activation else None,
+                float(found.saturated[place]) if row.bounded else None,
+                at(found.rank, place) if row.spectrum else None,
+                {
+                    name: at(found.gradients, start + block)
+                    for (j, name), start in zip(form.parameters, begins, strict=False)
+                    if j == i
+                },
+            )
+        )
+    return tuple(rows)

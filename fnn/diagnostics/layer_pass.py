@@ -1,167 +1,208 @@
-"""What one pass adds to what is known of a layer, and what comes of it in the end."""
+"""What one pass adds to what is known of the layers: sums that combine, of all layers side by side."""
 
-from functools import partial
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.diagnostics.layer_record import LayerHealth
-from fnn.diagnostics.passes import Seen
+from fnn.diagnostics.passes import Seen, over_blocks
 from fnn.diagnostics.saturation import is_bounded, saturated
-from fnn.diagnostics.spectrum import Scatter, merged_scatter, rank_of, scatter
+from fnn.diagnostics.spectrum import Scatter, merged_scatter, scatter
 from fnn.diagnostics.statistics import (
+    Columns,
     Moments,
     Statistics,
-    deviation,
+    columns,
     empty,
+    gathered,
     is_floating,
     merged,
     merged_moments,
-    of_tree,
-    rms,
-    sums,
 )
 from fnn.dtypes import accumulation_dtype, computing_dtype
-from fnn.layer import Array, Layer, PyTree, Static
-from fnn.tree import paths
+from fnn.layer import Array, PyTree, Static
 
 # What these set to 0 is drawn: a unit of theirs is not dead if that was all of it.
 _DRAWN = ("dropout", "spatial_dropout", "gaussian_dropout", "alpha_dropout", "gaussian_noise")
 
 
+class LayerRow(NamedTuple):
+    """What is known of a layer before any pass. L in the arrays counts these rows."""
+
+    path: str  # blocks/block[*]/mlp/expand
+    name: str  # linear(512)
+    blocks: tuple[int, ...]  # how many rows this is: one for each block of the loops around it
+    width: int  # its units: the length of the last axis of its output; 0 for a tree or for integers
+    activation: bool  # whether it maps single elements, so that a unit may die in it
+    bounded: bool  # whether it can saturate
+    spectrum: bool  # whether its rank is found
+
+
 class Running(NamedTuple):
-    """The sums of one leaf layer, of any number of passes."""
+    """The sums of all leaf layers, of any number of passes. L counts blocks one by one."""
 
-    y: Statistics | None
-    dy: Statistics | None
-    x: Moments | None
-    dx: Moments | None
-    nonzero: Array | None  # (C,), elements of each unit that are not 0
-    fed: Array | None  # (C,), the same of x, for an activation
-    flat: tuple[Array, Array] | None  # elements on a flat end, and elements
+    rows: Static[tuple[LayerRow, ...]]
+    y: Statistics  # (L,)
+    dy: Statistics  # (L,)
+    x: Moments  # (L,)
+    dx: Moments  # (L,)
+    nonzero: Array  # (Σ width,), elements of each unit that are not 0
+    fed: Array  # (Σ width,), the same of x, for an activation; else 0
+    flat: tuple[Array, Array]  # (L,) each: elements on a flat end, and elements
+    scatter: dict[int, Scatter]  # by width, of all layers of that width with a spectrum
+    dparams: list[PyTree]  # of each entry, with blocks in front; in float32 at least
+
+
+class _Looked(NamedTuple):
+    """One leaf layer's part, with an axis of blocks in front of every array."""
+
+    y: list[Columns]
+    dy: list[Columns]
+    x: list[Columns]
+    dx: list[Columns]
+    fed: Array | None
+    flat: tuple[Array, Array] | None
     scatter: Scatter | None
-    dparams: PyTree  # summed over passes and over calls, in float32 at least
+    dparams: PyTree
 
 
-def running(seen: Seen, spectra: int, sample: int) -> Running:
-    """The sums of one pass, not yet `binned`; `spectra` is the widest layer with a `scatter`."""
-    single = _single(seen.y)
-    y, columns = (of_tree(seen.y, sample), None) if single is None else sums(single, sample)
-    fed = None
-    x = _single(seen.x)
-    if single is not None and x is not None and _activation(seen.layer, seen.params, x, single):
-        fed = _nonzero(x)
-    moments = None
-    # The axis of steps and at least that of the examples are rows.
-    if single is not None and single.ndim > 2 and 1 < single.shape[-1] <= spectra:
-        moments = scatter(single, None if columns is None else columns.mean)
-    bounded = single is not None and is_bounded(seen.layer.name)
+def running(entries: Sequence[Seen], spectra: int, sample: int) -> Running:
+    """The sums of one pass.
+
+    Args:
+      entries: what each leaf layer saw.
+      spectra: the widest layer with a `scatter`.
+      sample: elements of a histogram.
+    """
+    rows = tuple(_row(entry, spectra) for entry in entries)
+    looked = [
+        over_blocks(lambda entry, row=row: _look(entry, row, sample), entry)
+        for entry, row in zip(entries, rows, strict=True)
+    ]
+    dtype = computing_dtype(*jax.tree.leaves([part.y for part in looked]), _f32())
+    by_width: dict[int, list[Scatter]] = defaultdict(list)
+    for row, part in zip(rows, looked, strict=True):
+        if part.scatter is not None:
+            by_width[row.width].append(part.scatter)
+    units = [(row, part) for row, part in zip(rows, looked, strict=True) if row.width]
+    none = jnp.zeros(0, dtype)
+    flats = [
+        jnp.zeros((2, part_count(row)), dtype) if part.flat is None else jnp.stack(part.flat)
+        for row, part in zip(rows, looked, strict=True)
+    ]
+    flat = jnp.concatenate([each.astype(dtype) for each in flats], axis=1) if flats else none[None]
     return Running(
-        y,
-        of_tree(seen.dy, sample),
-        _moments(of_tree(seen.x, sample)),
-        _moments(of_tree(seen.dx, sample)),
-        None if columns is None else columns.nonzero,
-        fed,
-        saturated(seen.layer.name, single) if bounded and single is not None else None,
-        moments,
-        jax.tree.map(_summed, seen.dparams),
+        Static(rows),
+        gathered(_padded(rows, [part.y for part in looked])),
+        gathered(_padded(rows, [part.dy for part in looked])),
+        gathered(_padded(rows, [part.x for part in looked])).moments,
+        gathered(_padded(rows, [part.dx for part in looked])).moments,
+        _flat([part.y[0].nonzero for _, part in units], dtype),
+        _flat(
+            [jnp.zeros_like(p.y[0].nonzero) if p.fed is None else p.fed for _, p in units], dtype
+        ),
+        (flat[0], flat[-1]),
+        {
+            width: jax.tree.map(lambda *each: jnp.concatenate(each), *found)
+            for width, found in by_width.items()
+        },
+        [part.dparams for part in looked],
     )
 
 
 def joined(a: Running, b: Running) -> Running:
     """The sums of two sets of passes."""
-
-    def either(merge: Any, a: Any, b: Any) -> Any:
-        return None if a is None else merge(a, b)
-
-    add = partial(jax.tree.map, jnp.add)
+    add = jax.tree.map(jnp.add, a[5:8] + a[9:], b[5:8] + b[9:])
     return Running(
-        either(merged, a.y, b.y),
-        either(merged, a.dy, b.dy),
-        either(merged_moments, a.x, b.x),
-        either(merged_moments, a.dx, b.dx),
-        *(add(x, y) for x, y in zip(a[4:7], b[4:7], strict=True)),
-        either(merged_scatter, a.scatter, b.scatter),
-        add(a.dparams, b.dparams),
+        a.rows,
+        merged(a.y, b.y),
+        merged(a.dy, b.dy),
+        merged_moments(a.x, b.x),
+        merged_moments(a.dx, b.dx),
+        *add[:3],
+        {
+            width: jax.vmap(merged_scatter)(a.scatter[width], b.scatter[width])
+            for width in a.scatter
+        },
+        add[3],
     )
 
 
 def begun(like: Running) -> Running:
     """The sums of no pass, in the shapes of others."""
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    y, dy = (None if given is None else empty(given) for given in (like.y, like.dy))
-    return zero._replace(y=y, dy=dy)
+    return zero._replace(y=empty(like.y), dy=empty(like.dy))
 
 
-def finished(path: str, layer: Layer, blocks: tuple[int, ...], total: Running) -> LayerHealth:
-    """What comes of the sums of all passes; its gradients not yet `binned`."""
-
-    def one(total: Running) -> LayerHealth:
-        rows = None if total.nonzero is None else _rows(total)
-        return LayerHealth(
-            Static(path),
-            Static(layer.name),
-            Static(blocks),
-            total.y,
-            total.dy,
-            _ratio(deviation, _moments(total.y), total.x),
-            _ratio(rms, total.dx, _moments(total.dy)),
-            None if total.nonzero is None or rows is None else total.nonzero / rows,
-            None
-            if total.fed is None or total.nonzero is None
-            else (total.nonzero == 0) & (total.fed > 0),
-            None if total.flat is None else total.flat[0] / jnp.maximum(total.flat[1], 1),
-            None if total.scatter is None else rank_of(total.scatter),
-            {name: sums(leaf)[0] for name, leaf in paths(total.dparams) if is_floating(leaf)},
-        )
-
-    for _ in blocks:
-        one = jax.vmap(one)
-    return one(total)
+def part_count(row: LayerRow) -> int:
+    """How many of L the row stands for."""
+    count = 1
+    for blocks in row.blocks:
+        count *= blocks
+    return count
 
 
-def _rows(total: Running) -> Array:
-    """How many elements each unit has."""
-    if total.y is None or total.nonzero is None:
-        raise TypeError("units are counted of floating outputs alone")
-    return jnp.maximum((total.y.count + total.y.nonfinite) / total.nonzero.shape[0], 1)[None]
+def _row(entry: Seen, spectra: int) -> LayerRow:
+    x, y, name = _single(entry.x, loops=2), _single(entry.y, loops=2), entry.layer.name
+    width = 0 if y is None else int(y.shape[-1])
+    bounded = bool(width) and is_bounded(name)
+    same = x is not None and y is not None and x.shape == y.shape
+    drawn = name.partition("(")[0] in _DRAWN
+    activation = same and not drawn and not jax.tree.leaves(entry.params)
+    spectrum = 1 < width <= spectra
+    return LayerRow(entry.path, name, entry.blocks, width, activation, bounded, spectrum)
 
 
-def _single(tree: PyTree) -> Array | None:
-    """The array, if the tree is a single floating one with units: (steps, …, C)."""
+def _look(entry: Seen, row: LayerRow, sample: int) -> _Looked:
+    """What a layer's arrays, (steps, …) here, add."""
+    y, x = _single(entry.y, loops=1), _single(entry.x, loops=1)
+    of_y = _columns(entry.y, sample)
+    return _Looked(
+        of_y,
+        _columns(entry.dy, sample),
+        _columns(entry.x, sample),
+        _columns(entry.dx, sample),
+        columns(x, sample).nonzero if row.activation and x is not None else None,
+        saturated(row.name, y) if row.bounded and y is not None else None,
+        scatter(y, of_y[0].total / jnp.maximum(of_y[0].count, 1))
+        if row.spectrum and y is not None
+        else None,
+        jax.tree.map(_summed, entry.dparams),
+    )
+
+
+def _columns(tree: PyTree, sample: int) -> list[Columns]:
+    return [columns(leaf, sample) for leaf in jax.tree.leaves(tree) if is_floating(leaf)]
+
+
+def _padded(rows: Sequence[LayerRow], sets: Sequence[Sequence[Columns]]) -> list[Sequence[Columns]]:
+    """The sets, with as many of no numbers as there are blocks, where a layer has none."""
+    found: list[Sequence[Columns]] = []
+    for row, arrays in zip(rows, sets, strict=True):
+        found += [arrays] if arrays else [()] * part_count(row)
+    return found
+
+
+def _single(tree: PyTree, loops: int) -> Array | None:
+    """The array, if the tree is a single floating one of examples and units, behind the axes of loops."""
     leaves = jax.tree.leaves(tree)
-    if len(leaves) != 1 or not is_floating(leaves[0]) or leaves[0].ndim < 2:
+    if len(leaves) != 1 or not is_floating(leaves[0]) or leaves[0].ndim < loops + 2:
         return None
     return leaves[0]
 
 
-def _activation(layer: Layer, params: PyTree, x: Array, y: Array) -> bool:
-    """Whether it maps single elements and may make a unit of them die."""
-    drawn = layer.name.partition("(")[0] in _DRAWN
-    return x.shape == y.shape and not jax.tree.leaves(params) and not drawn
-
-
-def _nonzero(x: Array) -> Array:
-    return sums(x)[1].nonzero
-
-
-def _moments(of: Statistics | None) -> Moments | None:
-    return None if of is None else of.moments
+def _flat(arrays: Sequence[Array], dtype: Any) -> Array:
+    given = [array.astype(dtype).reshape(-1) for array in arrays]
+    return jnp.concatenate(given) if given else jnp.zeros(0, dtype)
 
 
 def _summed(leaf: Array) -> Array:
     """The sum over the steps in time."""
-    if leaf.shape[0] == 1:
-        return leaf[0].astype(accumulation_dtype(leaf.dtype))
-    return leaf.astype(accumulation_dtype(leaf.dtype)).sum(axis=0)
+    wide = leaf.astype(accumulation_dtype(leaf.dtype)) if is_floating(leaf) else leaf
+    return wide[0] if leaf.shape[0] == 1 else wide.sum(axis=0)
 
 
-def _ratio(measure: Any, above: Moments | None, below: Moments | None) -> Array:
-    if above is None or below is None:
-        return jnp.asarray(jnp.nan, jnp.float32)
-    high, low = measure(above), measure(below)
-    dtype = computing_dtype(high, low)
-    high, low = high.astype(dtype), low.astype(dtype)
-    return jnp.where(low > 0, high / jnp.where(low > 0, low, 1), jnp.nan)
+def _f32() -> Any:
+    return jax.ShapeDtypeStruct((), jnp.float32)

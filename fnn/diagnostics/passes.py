@@ -6,11 +6,12 @@ parameters; the steps of an `over_time` are one layer that was called again and 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.compose.over_time import Ends
 from fnn.compose.stacking import restored
@@ -20,12 +21,12 @@ from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses.loss import Loss
 from fnn.tap import children_by_name
 
-BLOCK = "[*]"  # what stands in a path for the index of a block
+BLOCK = "[*]"  # what stands in a path for the number of a block
 
 
 class Seen(NamedTuple):
-    """What one leaf layer saw in a pass. All arrays have the same axes in front: first one a block loop
-    around the layer, then one of all steps in time, of length 1 where there is no loop in time.
+    """What one leaf layer saw in a pass. All arrays have two axes in front: one of the blocks that it is
+    the layer of, and one of all steps in time, each of length 1 where there is no such loop.
     """
 
     path: str  # such as blocks/block[*]/mlp/expand
@@ -112,15 +113,38 @@ def examined(
 
 
 def over_blocks(function: Callable[[Seen], Any], seen: Seen) -> Any:
-    """``function(seen)`` for each of the blocks, as axes in front of the arrays that it gives."""
+    """``function(seen)`` for each of the blocks: an axis in front of the arrays that it gives."""
     arrays = (seen.params, seen.state, seen.x, seen.y, seen.dy, seen.dparams, seen.dx)
 
     def one(arrays: tuple[PyTree, ...]) -> Any:
         return function(Seen(seen.path, seen.layer, (), *arrays))
 
-    for _ in seen.blocks:
-        one = jax.vmap(one)
-    return one(arrays)
+    if math.prod(seen.blocks) > 1:
+        return jax.vmap(one)(arrays)
+    alone = one(jax.tree.map(lambda leaf: leaf[0], arrays))
+    return jax.tree.map(lambda leaf: leaf[None], alone)
+
+
+def named(entries: Sequence[Seen]) -> list[tuple[str, int, int]]:
+    """(path, entry, block) of each block's layers, in the order of calls; in the path is the block's
+    number, as in ``blocks/block[3]/mlp/expand``.
+    """
+    first: dict[str, int] = {}
+    for i, entry in enumerate(entries):
+        parts = entry.path.split(BLOCK)
+        for depth in range(1, len(parts)):
+            first.setdefault(BLOCK.join(parts[:depth]), i)
+    found = []
+    for i, entry in enumerate(entries):
+        parts = entry.path.split(BLOCK)
+        for block, index in enumerate(np.ndindex(entry.blocks)):
+            order: list[int] = []
+            path = parts[0]
+            for depth, number in enumerate(index, start=1):
+                order += [first[BLOCK.join(parts[:depth])], number]
+                path += f"[{number}]{parts[depth]}"
+            found.append(((*order, i), path, i, block))
+    return [(path, i, block) for _, path, i, block in sorted(found)]
 
 
 def _walk(
@@ -157,11 +181,11 @@ def _arranged(
     blocks = [axis for axis, loop in enumerate(loops) if not loop.time]
     times = [axis for axis, loop in enumerate(loops) if loop.time]
 
-    steps = math.prod(loops[axis].rounds for axis in times)
+    count, steps = (math.prod(loops[axis].rounds for axis in axes) for axes in (blocks, times))
 
     def leaf(array: Any) -> Any:
         ordered = jnp.moveaxis(array, [*blocks, *times], range(len(loops)))
-        return ordered.reshape(*ordered.shape[: len(blocks)], steps, *ordered.shape[len(loops) :])
+        return ordered.reshape(count, steps, *ordered.shape[len(loops) :])
 
     params, state, _, x, y = kept.seen
     gradients = (None, None, None) if told is None else (told.dy, told.dparams, told.dx)

@@ -1,21 +1,20 @@
-"""Flax's layout of weights: nested variables, ``{"params": …, "batch_stats": …}``, of linen or nnx names.
+"""Flax's layout of weights: nested variables, ``{"params": …, "batch_stats": …}``.
 
-| our layer                        | flax.linen              | what changes                                |
-|----------------------------------|-------------------------|---------------------------------------------|
-| linear                           | Dense                   | nothing but names: kernel (in, out), bias   |
-| convolution, depthwise           | Conv                    | nothing: kernel (h, w, C / groups, F)       |
-| transposed_convolution           | ConvTranspose           | kernel turned around: (h, w, C, F)          |
-| batch_norm                       | BatchNorm               | mean and var are its batch_stats            |
-| layer, rms, group, instance_norm | the same                | nothing                                     |
-| embedding, learned_positions     | Embed                   | our table is its embedding                  |
-| prelu                            | PReLU                   | negative_slope, one                         |
-| rnn, lstm, gru, and cells        | SimpleCell, (Optimized)LSTMCell, GRUCell | a matrix a gate; ours side by side |
-| multi_head_attention             | MultiHeadDotProductAttention | kernels (D, H, d) and (H, d, D)        |
+| our layer                        | flax.linen                   | what changes                        |
+|----------------------------------|------------------------------|-------------------------------------|
+| linear                           | Dense                        | nothing but names: kernel, bias     |
+| convolution, depthwise           | Conv                         | nothing: kernel (h, w, C / g, F)    |
+| transposed_convolution           | ConvTranspose                | kernel turned around: (h, w, C, F)  |
+| batch_norm                       | BatchNorm                    | mean and var are its batch_stats    |
+| layer, rms, group, instance_norm | the same                     | nothing                             |
+| embedding, learned_positions     | Embed                        | our table is its embedding          |
+| prelu                            | PReLU                        | negative_slope, one                 |
+| rnn, lstm, gru, and cells        | SimpleCell, LSTMCell, …      | a matrix a gate; ours side by side  |
+| multi_head_attention             | MultiHeadDotProductAttention | kernels (D, H, d) and (H, d, D)     |
 
 Settings are no weights: they are to be given to our layers. Flax's defaults that differ from ours:
 ``momentum=0.99`` of BatchNorm, ``epsilon=1e-6`` of LayerNorm, RMSNorm, GroupNorm and InstanceNorm. Its
-ConvTranspose agrees with ours for ``padding="VALID"``; for "SAME", where window and stride differ by an
-even number, as in 4 and 2.
+ConvTranspose has no groups, and makes more than ours of a window below the stride, if "VALID".
 """
 
 import re
@@ -56,8 +55,9 @@ def from_flax(
         params, state, *_ = from_flax(net, *net.init(key, x), module.init(key, x))
 
     Each layer with weights gets the module that `names` gives it, or the next one, in order, that has
-    the same names with as many axes. The order is that of `variables`; where that is the alphabet's, as
-    after `jit`, it is put right for numbers (``Dense_2`` before ``Dense_10``) and cannot be for words.
+    arrays of the same names and shapes. The order is that of `variables`; if that is the alphabet's, as
+    after `jit` or `jax.tree.map`, it is put right for numbers (``Dense_2`` before ``Dense_10``), but for
+    words it cannot be: where two layers have the same shapes, then name them, and let `parity` prove it.
 
     Args:
       net: the network.
@@ -174,7 +174,7 @@ def _ours(place: Place, module: Module) -> tuple[PyTree, PyTree]:
 
 
 def _turned(place: Place, kernel: Any) -> Any:
-    """The kernel of a transposed convolution by 180°: flax lays it on the spread image, we write with it."""
+    """The kernel of a transposed convolution by 180°: flax reads with it where we write."""
     kernel = array(kernel)
     if "transposed_convolution(" not in place.layer.name:
         return kernel

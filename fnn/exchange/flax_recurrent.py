@@ -57,4 +57,5 @@ def recurrent_from_flax(place: Place, module: Module) -> Any:
         for gates in (of_x, of_h)
     )
     b = np.concatenate([module[f"{gate}/bias"] for gate in with_bias])
-    return kind(w_x, w_h, b, module["hn/bias"]) if kind is GRUParams else kind(w_x, w_h, b)
+    own = (module["hn/bias"],) if kind is GRUParams else ()
+    return kind(w_x, w_h, b, *own)

@@ -164,23 +164,23 @@ def _checked(
 def _matched(
     wanted: Mapping[str, Module], given: Mapping[str, Module], named: dict[str, str]
 ) -> dict[str, str]:
-    """Their module for each path: the named ones, and of the others the next one that is made alike."""
+    """Their module for each path: the named one; or the next whose arrays have the shapes expected; or,
+    for a message that says what differs, the next that has arrays of these names.
+    """
     taken = {path: named[path] for path in wanted if path in named}
-    left = {module: _make(held) for module, held in given.items() if module not in taken.values()}
-    for path, module in wanted.items():
-        if path in taken:
-            continue
-        for candidate, make in left.items():
-            if make == _make(module):
-                taken[path] = candidate
-                del left[candidate]
-                break
-    return taken
+    left = {module: held for module, held in given.items() if module not in taken.values()}
+    for alike in (_shapes, sorted):
+        for path in (path for path in wanted if path not in taken):
+            make = alike(wanted[path])
+            found = next((module for module, held in left.items() if alike(held) == make), None)
+            if found is not None:
+                taken[path] = found
+                del left[found]
+    return {path: taken[path] for path in wanted if path in taken}
 
 
-def _make(module: Module) -> dict[str, int]:
-    """What tells kinds of modules apart: the names, and how many axes each has."""
-    return {name: value.ndim for name, value in sorted(module.items())}
+def _shapes(module: Module) -> list[Any]:
+    return sorted((name, value.shape) for name, value in module.items())
 
 
 def _differences(what: str, wanted: Module, given: Module) -> list[str]:

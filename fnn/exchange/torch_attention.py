@@ -53,7 +53,9 @@ def attention_from_torch(place: Place, module: Module) -> MultiHeadAttentionPara
     if "in_proj_bias" in module:
         query_bias, _, value_bias = np.split(module["in_proj_bias"], 3)
     return MultiHeadAttentionParams(
-        *(matrix.T for matrix in matrices),
+        matrices[0].T,
+        matrices[1].T,
+        matrices[2].T,
         module["out_proj.weight"].T,
         query_bias,
         value_bias,

@@ -58,8 +58,9 @@ def from_torch(
         params, state, *_ = from_torch(net, params, state, tensors, names={"logits": "fc"})
 
     Each layer with weights gets the module that `names` gives it, or the next one, in order, that has
-    the same names with as many axes. The order is that of `tensors`; if that is the alphabet's, as in a
-    safetensors file, it is put right for numbers (2 before 10) and cannot be for words: then name them.
+    arrays of the same names and shapes. The order is that of `tensors`; if that is the alphabet's, as in
+    a safetensors file, it is put right for numbers (2 before 10), but for words it cannot be: where two
+    layers have the same shapes, then name them, and let `parity` prove it.
 
     Args:
       net: the network.
@@ -154,7 +155,8 @@ def _ours(place: Place, module: Module) -> tuple[PyTree, PyTree]:
     weight: Any = module.get("weight")
     bias: Any = module.get("bias")
     if isinstance(params, LinearParams):
-        return LinearParams(None if weight is None else weight.T, bias), state
+        turned: Any = None if weight is None else weight.T
+        return LinearParams(turned, bias), state
     if isinstance(params, BiasParams):
         return BiasParams(bias), state
     if isinstance(params, ConvolutionParams):

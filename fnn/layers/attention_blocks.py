@@ -23,6 +23,7 @@ from jax import lax
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
+from fnn.layers.partitioned import devices, partitioned
 
 SCORES = (
     1 << 19
@@ -51,8 +52,13 @@ class Plan(NamedTuple):
 
 
 def plan(q: Array, k: Array, causal: bool, scale: float, scores: int | None) -> Plan:
-    """Blocks of about `scores` scores, `SCORES` by default, of q (N, T, H, D) and k (N, S, K, D)."""
+    """Blocks of about `scores` scores, `SCORES` by default, of q (N, T, H, D) and k (N, S, K, D).
+
+    On several devices, of which each has some of the examples: so many scores on each.
+    """
     (count, queries, heads, _), keys = q.shape, k.shape[1]
+    parts = devices() if count % devices() == 0 else 1
+    count //= parts
     limit = max(SCORES, _LEAST * heads * keys) if scores is None else scores
     held = queries * heads * keys  # by one example
     if held <= limit:
@@ -70,7 +76,7 @@ def plan(q: Array, k: Array, causal: bool, scale: float, scores: int | None) -> 
         Segment(start, stop, min(stop, keys) if causal else keys)
         for start, stop in itertools.pairwise(edges)
     )
-    return Plan(examples, rows, segments, causal, scale)
+    return Plan(examples * parts, rows, segments, causal, scale)
 
 
 class _Keys(NamedTuple):
@@ -257,8 +263,14 @@ def _over_examples(function: Callable[..., PyTree], plan: Plan, arrays: tuple[An
     count, some = arrays[0].shape[0], plan.examples
     if count <= some:
         return function(*arrays)
-    split = jax.tree.map(lambda a: a.reshape(count // some, some, *a.shape[1:]), arrays)
+    chunks = count // some
+    if partitioned():  # every device has neighbours: from each of them, one after the other
+        split = jax.tree.map(lambda a: a.reshape(some, chunks, *a.shape[1:]).swapaxes(0, 1), arrays)
+    else:
+        split = jax.tree.map(lambda a: a.reshape(chunks, some, *a.shape[1:]), arrays)
     found = lax.map(lambda chunk: function(*chunk), split)
+    if partitioned():
+        found = jax.tree.map(lambda a: a.swapaxes(0, 1), found)
     return jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), found)
 
 

@@ -14,8 +14,9 @@ shape, and on the platform that the program is compiled for:
                                     dw: in chunks of a few images
     one group, one axis or three    as images of one row, or their layers    one convolution each
 
-On a mesh of several devices (see `partitioned`) it is "elsewhere" on CPUs too: with the loops over images,
-every device would have to gather the batch.
+On a mesh of several devices (see `partitioned`), CPUs as well do one convolution each; some groups go
+group by group, and the dx of groups of one input and several features weight by weight. With the loops
+over images, and with XLA's own grouped kernel, every device would gather the batch.
 
 Comments in `convolution_cpu` give the measured ratios.
 """
@@ -50,8 +51,10 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     if groups == 1 and len(windows.image) == 2:
         return plain.convolve(x, w, windows, groups)
     dense = _by_rank(windows, sequences.convolve, plain.convolve, volumes.convolve)
-    form = _of_groups(dense, cpu.depthwise_convolve, groups, groups == x.shape[-1])
-    return _by_platform(form, plain.convolve, x, w, windows, groups)
+    alone = groups == x.shape[-1]
+    form = _of_groups(dense, cpu.depthwise_convolve, groups, alone)
+    on_mesh = _of_groups(plain.convolve, plain.convolve, groups, alone)
+    return _by_platform(form, plain.convolve, on_mesh, x, w, windows, groups)
 
 
 @_form
@@ -63,8 +66,12 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     dense = _by_rank(
         windows, sequences.input_gradient, cpu.dense_input_gradient, volumes.input_gradient
     )
-    form = _of_groups(dense, cpu.depthwise_input_gradient, groups, w.shape[-2] == 1)
-    return _by_platform(form, plain.input_gradient, dy, w, windows, groups)
+    alone = w.shape[-2] == 1
+    depthwise = cpu.depthwise_input_gradient
+    form = _of_groups(dense, depthwise, groups, alone)
+    one_each = plain.input_gradient if groups == dy.shape[-1] else depthwise
+    on_mesh = _of_groups(plain.input_gradient, one_each, groups, alone)
+    return _by_platform(form, plain.input_gradient, on_mesh, dy, w, windows, groups)
 
 
 @_form
@@ -76,7 +83,7 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
     of_images = cpu.dense_kernel_gradient  # which knows sequences
     dense = _by_rank(windows, of_images, of_images, volumes.kernel_gradient)
     form = _of_groups(dense, cpu.depthwise_kernel_gradient, groups, groups == x.shape[-1])
-    return _by_platform(form, plain.kernel_gradient, x, dy, windows, groups)
+    return _by_platform(form, plain.kernel_gradient, plain.kernel_gradient, x, dy, windows, groups)
 
 
 def _by_rank(windows: Windows, *forms: cpu.Form) -> cpu.Form:
@@ -92,10 +99,16 @@ def _of_groups(dense: cpu.Form, depthwise: cpu.Form, groups: int, alone: bool) -
 
 
 def _by_platform(
-    on_cpu: cpu.Form, elsewhere: cpu.Form, a: Array, b: Array, windows: Windows, groups: int
+    on_cpu: cpu.Form,
+    elsewhere: cpu.Form,
+    on_mesh: cpu.Form,
+    a: Array,
+    b: Array,
+    windows: Windows,
+    groups: int,
 ) -> Array:
     if partitioned():
-        return elsewhere(a, b, windows, groups)
+        return on_mesh(a, b, windows, groups)
     return lax.platform_dependent(
         a,
         b,

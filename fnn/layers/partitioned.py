@@ -3,11 +3,18 @@
 import jax
 
 
-def partitioned() -> bool:
-    """Whether what is traced now will run on a mesh of several devices, each with a part of the arrays.
+def devices() -> int:
+    """The devices of the mesh on which what is traced now will run, each with a part of the arrays.
 
-    It is so within `jax.set_mesh`, and in the steps that `train.shardings` goes to. Loops over examples,
-    and arrays that are joined along an axis which may be split, are for one device: on several, each
-    would have to gather the whole batch, or exchange its parts.
+    It is that of `jax.set_mesh`, or of `train.shardings` in the steps that these go to; 1 without.
     """
-    return jax.sharding.get_abstract_mesh().size > 1
+    return max(jax.sharding.get_abstract_mesh().size, 1)
+
+
+def partitioned() -> bool:
+    """Whether there are several of them.
+
+    Loops over examples, and arrays that are joined along an axis which may be split, are for one device:
+    of several, each would have to gather the whole batch, or exchange its parts.
+    """
+    return devices() > 1

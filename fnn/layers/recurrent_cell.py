@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from fnn.dtypes import accumulation_dtype, check_inexact, computing_dtype, parameter_dtype
 from fnn.initializers import Initializer
 from fnn.layer import Array, Key, Layer, PyTree, pure
+from fnn.layers.partitioned import partitioned
 from fnn.random import child_key
 
 
@@ -95,6 +96,14 @@ def product(a: Array, w: Array) -> Array:
 
 def transposed_product(a: Array, b: Array, w: Array) -> Array:
     """``Σ aᵀ b`` over time and batch, the gradient of the weights w in ``a w`` of the derivative b."""
+    if partitioned():  # whose rows, in one, would have to be gathered
+        summed = tuple(range(a.ndim - 1))
+        return jax.lax.dot_general(
+            a.astype(w.dtype),
+            b.astype(w.dtype),
+            ((summed, summed), ((), ())),
+            preferred_element_type=accumulation_dtype(w.dtype),
+        )
     rows = math.prod(a.shape[:-1])  # not -1, which an empty batch leaves open
     return product(
         a.reshape(rows, a.shape[-1]).T.astype(w.dtype),

@@ -97,7 +97,7 @@ def compare_settings(
         listed = "\n".join(lines)
         raise ValueError(
             f"{place}: expected the settings of the run that is saved there, got others:\n{listed}\n"
-            "Give it those, take another folder, or name them in `may_differ`."
+            "Go on with those, or in another folder (in code, `may_differ` names what may be another)."
         )
 
 

@@ -46,8 +46,8 @@ def start(
     """Join the other processes; it waits until all are there. Once it is done, it may be called again.
 
     Without arguments, jax looks for a cluster that it knows: a TPU pod, Slurm, Open MPI, Kubernetes.
-    With them, all three: `start("10.0.0.1:1234", 2, 0)` on that machine and `start("10.0.0.1:1234", 2, 1)`
-    on the other.
+    With them, all three: `start("10.0.0.1:1234", 2, 0)` on that machine, and on the other
+    `start("10.0.0.1:1234", 2, 1)`.
 
     Args:
       coordinator: host and port of process 0, which listens there.
@@ -79,7 +79,9 @@ def start(
                 f"{process}"
             )
     if timeout < 1:
-        raise ValueError(f"distributed.start: expected a timeout of a second or more, got {timeout}")
+        raise ValueError(
+            f"distributed.start: expected a timeout of a second or more, got {timeout}"
+        )
     if not jax.distributed.is_initialized():
         _join(coordinator, processes, process, timeout)
     now = Processes(
@@ -97,9 +99,7 @@ def _join(
     coordinator: str | None, processes: int | None, process: int | None, timeout: int
 ) -> None:
     try:
-        jax.distributed.initialize(
-            coordinator, processes, process, initialization_timeout=timeout
-        )
+        jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
     except ValueError as error:
         raise ValueError(
             f"distributed.start: jax found no cluster that it knows ({error}); give coordinator, "

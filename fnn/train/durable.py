@@ -197,7 +197,7 @@ def _saving(
 
 
 def _warn(error: SaveError) -> None:
-    warnings.warn(f"{error}. Training goes on.", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{error}. It will be tried again.", RuntimeWarning, stacklevel=4)
 
 
 def _agreed(*flags: bool) -> tuple[bool, ...]:

@@ -4,8 +4,9 @@ Either way the batch of a step is a function of (key, step), so that a run may c
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
+from itertools import count as count_from
+from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import jax
@@ -43,11 +44,12 @@ class Source(Protocol):
 class Feed(NamedTuple):
     """The training examples, as a run needs them."""
 
-    advance: Callable[
-        [TrainState, int], tuple[TrainState, Info]
-    ]  # so many steps; the state is donated
-    batch: Callable[[TrainState], Batch]  # what the next step is given
+    # So many steps, as one compiled call or several; the state is donated.
+    advance: Callable[[TrainState, int], tuple[TrainState, Info]]
+    # What the next step is given, and those after it, once more.
+    batches: Callable[[TrainState], Generator[Batch, None, None]]
     close: Callable[[], None]
+    repeats: bool  # whether, after a step that is not made, the next one is given the same batch
 
 
 def is_source(examples: Any) -> TypeGuard[Source]:
@@ -79,13 +81,17 @@ def from_arrays(epoch: Callable[[int], Advance], examples: Batch, batch_size: in
             calls[length] = epoch(length)
         return jax.block_until_ready(calls[length](train_state, examples))
 
-    def batch(train_state: TrainState) -> Batch:
+    def batches(train_state: TrainState) -> Generator[Batch, None, None]:
         if batch_size is None:
-            return examples
-        count = example_count(examples)
-        return take(examples, batch_indices(train_state.key, train_state.step, count, batch_size))
+            yield from repeat(examples)
+            return
+        for step in count_from(int(train_state.step)):
+            indices = batch_indices(
+                train_state.key, jnp.int32(step), example_count(examples), batch_size
+            )
+            yield take(examples, indices)
 
-    return Feed(advance, batch, lambda: None)
+    return Feed(advance, batches, lambda: None, repeats=True)
 
 
 def from_source(
@@ -128,14 +134,15 @@ def from_source(
     def advance(train_state: TrainState, length: int) -> tuple[TrainState, Info]:
         return (together if stacked and length > 1 else one_by_one)(train_state, length)
 
-    def batch(train_state: TrainState) -> Batch:
+    def batches(train_state: TrainState) -> Generator[Batch, None, None]:
         again = opened(train_state)
         try:
-            return _arrays(next(again))
+            for batch in again:
+                yield jax.tree.map(_placed, batch)
         finally:
             _close(again)
 
-    return Feed(advance, batch, lambda: _close(own))
+    return Feed(advance, batches, lambda: _close(own), repeats=False)
 
 
 def _scanned(step: Advance) -> Callable[..., tuple[TrainState, Info]]:
@@ -158,8 +165,8 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _placed(leaf: Any) -> Array:
-    # Not in the memory of the host's array, which a pipeline may write its next batch to.
-    return leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, may_alias=False)
+    # A copy first: a pipeline may write its next batch to the host's array before the transfer is done.
+    return leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf))
 
 
 def _column(*leaves: Array) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from itertools import islice
 from typing import Any, NamedTuple, Unpack, cast
 
 import jax
@@ -162,9 +164,10 @@ class _Run(NamedTuple):
                 after, info = feed.advance(copy(train_state), length)
                 seconds = time.perf_counter() - start
                 info = jax.tree.map(np.asarray, info)
-                if not finite((after.params, after.state)):
-                    raise self.failure(self.last_finite(train_state, feed, length), feed)
-                if int(after.step) < made + length:  # a step that is not made does not count
+                sound = bool(finite((after.params, after.state)))
+                if not sound or int(after.step) < made + length:  # what is not made does not count
+                    if not (sound and feed.repeats):
+                        after = self.last_good(train_state, feed, length)
                     raise self.failure(after, feed)
                 train_state, made = after, made + length
                 report_state = copy(train_state)
@@ -214,19 +217,21 @@ class _Run(NamedTuple):
         """One step."""
         return step_function(self.net, self.loss, self.optimizer, **self.options)
 
-    def last_finite(self, train_state: TrainState, feed: Feed, steps: int) -> TrainState:
-        """The state before the step, of the next `steps`, that makes a parameter that is not finite."""
+    def last_good(self, train_state: TrainState, feed: Feed, steps: int) -> TrainState:
+        """The state before the step, of the next `steps`, that is not made or not finite."""
         advance = jax.jit(self.step())
-        for _ in range(steps):
-            after, _info = advance(train_state, feed.batch(train_state))
-            if not all_finite((after.params, after.state)):
-                break
-            train_state = after
+        with closing(feed.batches(train_state)) as batches:
+            for batch in islice(batches, steps):
+                after, _info = advance(train_state, batch)
+                if after.step == train_state.step or not all_finite((after.params, after.state)):
+                    break
+                train_state = after
         return train_state
 
     def failure(self, train_state: TrainState, feed: Feed) -> NonFiniteError:
         """The error that says what the step from this last good state met."""
-        batch = feed.batch(train_state)
+        with closing(feed.batches(train_state)) as batches:
+            batch = next(batches)
         _, info = jax.jit(self.step())(train_state, batch)
         batch = seen(train_state, batch, self.options.get("augment"))
         culprit = explain(

@@ -23,7 +23,7 @@ def init(
     keys: Array,
     x: PyTree,
     *,
-    hyperparameters: Mapping[str, Array | Sequence[float]] | None = None,
+    hyperparameters: Mapping[str, Array | np.ndarray | Sequence[float]] | None = None,
     run_key: Array | None = None,
 ) -> TrainState:
     """N states before the first step: a `TrainState` whose leaves have a leading axis of N members.

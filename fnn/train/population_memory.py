@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.layer import Layer, PyTree
+from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer
-from fnn.train import state as single
 from fnn.train.batches import steps_per_epoch
 from fnn.train.epoch import example_count
 from fnn.train.options import Batch
@@ -88,7 +87,12 @@ def memory_estimate(
         lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), shapes
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    one = jax.eval_shape(lambda key, x: single.init(net, optimizer, key, x), key, batch[0])
+
+    def start(key: Array, x: PyTree) -> TrainState:
+        params, state = net.init(key, x)
+        return TrainState(params, state, optimizer.init(params), key, jnp.zeros((), jnp.int32))
+
+    one = jax.eval_shape(start, key, batch[0])
     at_once = here if chunk is None else min(chunk, here)
     # In chunks, the loop collects the states that come out beside those that go in.
     copies = 2 * here if not donate else here if chunk is None else 2 * here + at_once

@@ -121,9 +121,9 @@ class MeshShardings(NamedTuple):
         Raises:
           ValueError: a rule does not fit, see `train.shardings`.
         """
-        params = dict(zip(_names(train_state.params), self.parameter_specs(train_state.params)))
         shapes = {path: leaf.shape for path, leaf in paths(train_state.params)}
-        states = dict(zip(_names(train_state.state), self._resolved(train_state.state)))
+        params = self._resolved(self.rules, train_state.params)
+        states = self._resolved(self.state_rules, train_state.state)
         result = []
         for path, leaf in paths(train_state):
             field, _, rest = path.partition("/")
@@ -141,8 +141,11 @@ class MeshShardings(NamedTuple):
         return result
 
     def resolution(self, train_state: TrainState) -> str:
-        """A table of what lies where: a line for each parameter, each leaf of the network's state, and
-        each leaf of the optimizer's that follows no parameter; and the sums of bytes."""
+        """A table of what lies where, and how many bytes on each device.
+
+        A line for each parameter, each leaf of the network's state, and each leaf of the optimizer's that
+        follows no parameter; and the sums.
+        """
         placed = self.placed(train_state)
         lines = [f"mesh {_written(self.mesh)}, batches over {', '.join(self.batch_axes) or 'none'}"]
         shown = [leaf for leaf in placed if leaf.shape and leaf.follows is None]
@@ -160,8 +163,7 @@ class MeshShardings(NamedTuple):
 
     def parameter_specs(self, params: PyTree) -> list[PartitionSpec]:
         """The spec of every parameter, in the order of `jax.tree.leaves`."""
-        shapes = {path: leaf.shape for path, leaf in paths(params)}
-        return list(resolve(self.rules, shapes, self.mesh.shape).values())
+        return list(self._resolved(self.rules, params).values())
 
     @property
     def batch_parts(self) -> int:
@@ -173,9 +175,9 @@ class MeshShardings(NamedTuple):
         """Of every leaf of a batch."""
         return self._named(P(self.batch_axes) if self.batch_axes else _WHOLE)
 
-    def _resolved(self, state: PyTree) -> list[PartitionSpec]:
-        shapes = {path: leaf.shape for path, leaf in paths(state)}
-        return list(resolve(self.state_rules, shapes, self.mesh.shape).values())
+    def _resolved(self, rules: Rules, tree: PyTree) -> dict[str, PartitionSpec]:
+        shapes = {path: leaf.shape for path, leaf in paths(tree)}
+        return resolve(rules, shapes, self.mesh.shape)
 
     def _named(self, spec: PartitionSpec) -> NamedSharding:
         return NamedSharding(self.mesh, spec)
@@ -262,10 +264,6 @@ def shardings(
         whole if state_rules is None else list(state_rules),
         batch_axes,
     )
-
-
-def _names(tree: PyTree) -> list[str]:
-    return [path for path, _ in paths(tree)]
 
 
 def _followed(path: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]]) -> str | None:

@@ -1,7 +1,6 @@
 """What devices say to each other in a compiled program, read from its text.
 
-    program = train_step.lower(train_state, batch).compile()
-    print(collectives_table(collectives(program.as_text())))
+Such as ``print(collectives_table(collectives(step.lower(train_state, batch).compile().as_text())))``.
 """
 
 import math

@@ -109,7 +109,7 @@ def check_fit(
         if size % parts:
             raise MisfitError(
                 f"{path}: expected a size that falls into the {parts} parts of {names!r}, got {size} of "
-                f"{shape}; take another mesh, or give a list of specs, of which the first that fits is taken"
+                f"{shape}; take another mesh, or a list of specs, of which the first that fits is taken"
             )
 
 
@@ -218,10 +218,10 @@ def tensor_parallel_mlp(hidden: int, axis: str = "model") -> list[Rule]:
 def tensor_parallel_transformer(axis: str = "model") -> list[Rule]:
     """`models.transformer_block`, looped or not, and what `models.gpt` puts around it.
 
-    Heads and the MLP's hidden features are split: into the attention and the MLP by columns, out of them by
-    rows, so that each ends in one sum over the devices, in each pass. The embedding's table is split by ids
-    and the logits' matrix by columns, or both are whole, if the mesh does not divide the number of ids.
-    Source: Shoeybi et al. (2019), Megatron-LM.
+    Heads and the MLP's hidden features are split: into the attention and the MLP by columns, out of them
+    by rows, so that each ends in one sum over the devices, in each pass. The embedding's table is split
+    by ids and the logits' matrix by columns, or both are whole, if the mesh does not divide the number of
+    ids. Source: Shoeybi et al. (2019), Megatron-LM.
     """
     return [
         Rule("*/attend/?_out", row(axis)),

@@ -43,7 +43,7 @@ def top_k(k: int) -> Metric:
         labels = labels_of(target)[..., None]
         valid = (labels >= 0) & (labels < classes)
         own = jnp.take_along_axis(scores, jnp.clip(labels, 0, classes - 1), axis=-1)
-        lower = jnp.arange(classes, dtype=labels.dtype) < labels
+        lower = _classes(scores.shape, labels) < labels
         ahead = ((scores > own) | ((scores == own) & lower)).sum(axis=-1, dtype=jnp.int32)
         return ((ahead < k) & valid[..., 0] & ~jnp.isnan(scores).any(axis=-1)).astype(float)
 
@@ -154,7 +154,7 @@ def calibration(bins: int = 15, *, probabilities: bool = False) -> Reduction:
         confidence = p.max(axis=-1).ravel()
         right = (p.argmax(axis=-1).astype(labels.dtype) == labels).astype(float).ravel()
         edges = jnp.arange(1, bins, dtype=p.dtype) / bins
-        own = (confidence[:, None] > edges).sum(axis=1, dtype=jnp.int32)
+        own = (confidence[:, None] > edges[None]).sum(axis=1, dtype=jnp.int32)
 
         def by_bin(values: Array) -> Array:
             return jnp.zeros(bins, float).at[own].add(weighted(values, counted))
@@ -188,6 +188,11 @@ def _distribution(target: Array, classes: int) -> Array:
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return target.astype(float)
     labels = labels_of(target)[..., None]
-    hot = (labels == jnp.arange(classes, dtype=labels.dtype)).astype(float)
+    hot = (labels == _classes((*target.shape, classes), labels)).astype(float)
     valid = (labels >= 0) & (labels < classes)
     return jnp.where(valid, hot, jnp.full_like(hot, jnp.nan))
+
+
+def _classes(shape: tuple[int, ...], labels: Array) -> Array:
+    """The class of every score, (…, C), in the labels' dtype."""
+    return jax.lax.broadcasted_iota(labels.dtype, shape, len(shape) - 1)

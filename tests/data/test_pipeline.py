@@ -19,8 +19,6 @@ from fnn.data.host_batches import Arrays
 from fnn.train.batches import batch_indices
 from fnn.train.epoch import take
 
-pytest.importorskip("grain", reason="grain is not installed: no host pipeline")
-
 COUNT, SIZE = 50, 8
 X = np.random.default_rng(0).standard_normal((COUNT, 6))  # float64, of which jax keeps float32
 Y = np.arange(COUNT) % 10
@@ -64,7 +62,7 @@ def soon(true, seconds=10.0):
 
 
 def pipeline_threads():
-    return [t for t in threading.enumerate() if t.name.startswith(("grain", "fnn"))]
+    return [t for t in threading.enumerate() if t.name.startswith("fnn-pipeline")]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -77,6 +75,15 @@ def test_batches_are_those_of_data_on_the_device_from_any_step_on(key, workers, 
         for step in range(start, start + 8):
             assert_same(next(batches), take(ON_DEVICE, indices(key, np.int32(step))))
         batches.close()
+
+
+def test_a_map_data_set_of_grains_is_a_source(key):
+    grain = pytest.importorskip("grain", reason="grain is not installed")
+    source = grain.MapDataset.source(Reader()).map(lambda example: (example[0] * 2, example[1]))
+    x, y = next(data.pipeline(source).batches(key, 3, SIZE))
+    chosen = np.asarray(indices(key, np.int32(3)))
+    np.testing.assert_array_equal(x, X[chosen].astype(np.float32) * 2)
+    np.testing.assert_array_equal(y, Y[chosen])
 
 
 def test_a_tree_of_arrays_keeps_its_structure(key):
@@ -235,6 +242,8 @@ def test_batches_are_put_where_they_are_wanted(key):
         (iter([1]), {}, TypeError, "__getitem__, got list_iterator"),
         ((X, [1, 2]), {}, TypeError, "found int in it"),
         ((X, np.float32(1)), {}, TypeError, "arrays with one row an example"),
+        ((X, X.astype(str)), {}, TypeError, "arrays of numbers, got one of dtype <U32"),
+        (np.array([None, 1]), {}, TypeError, "dtype object"),
         ((), {}, ValueError, "got shapes []"),
         ((X, Y[1:]), {}, ValueError, "got shapes [(50, 6), (49,)]"),
         ([], {}, ValueError, "got 0"),

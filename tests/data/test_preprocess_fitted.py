@@ -155,6 +155,12 @@ def test_numpy_and_compiled_jax_agree_with_the_fit_as_argument_or_constant(fit):
 
 
 @every_fit
+def test_a_training_part_on_the_device_is_fitted_alike(fit):
+    x = TRAIN.astype(np.float32)
+    jax.tree.map(partial(np.testing.assert_array_equal, strict=True), fit(jnp.asarray(x)), fit(x))
+
+
+@every_fit
 def test_the_fit_does_not_depend_on_how_the_rows_are_blocked(fit, monkeypatch):
     whole = fit(TRAIN)
     monkeypatch.setattr(machinery, "_BLOCK", 7 * 12)

@@ -3,6 +3,7 @@
 Run as a program, it forces eight CPU devices first and prints what the runs it is asked for gave.
 """
 
+import functools
 import json
 import os
 import sys
@@ -48,7 +49,8 @@ def text():
 NETWORKS = {"dense": dense, "images": images, "text": text}
 OPTIMIZERS = {
     "momentum": lambda: optimizers.momentum(0.05, 0.9),
-    "adam": lambda: optimizers.adam(0.003),
+    # Where a gradient is nothing but rounding, a small eps makes a whole step of it.
+    "adam": lambda: optimizers.adam(0.003, eps=1e-4),
 }
 
 
@@ -101,7 +103,8 @@ def placed(name, sharding):
 def start(name, optimizer, dtype):
     x, _ = examples(name, dtype)
     state = train.init(NETWORKS[name](), optimizer, jax.random.key(1), x[:BATCH])
-    return state._replace(params=jax.tree.map(lambda p: p.astype(dtype), state.params))
+    params = jax.tree.map(lambda p: p.astype(dtype), state.params)
+    return state._replace(params=params, optimizer=optimizer.init(params))
 
 
 def as_lists(tree):
@@ -180,8 +183,57 @@ def draws(sharding):
     return {"x": as_lists(x), "target": as_lists(target), "y": as_lists(y)}
 
 
+def gathers_of_layers():
+    """The rows of the tables whose passes, of a batch over eight devices, move more than sums."""
+    from tests.tables import LAYERS, LOSSES
+
+    shardings, rng = train.shardings(train.mesh("data=8")), np.random.default_rng(0)
+
+    def of_sixty_four(tree):
+        # As the tables have them, in single precision: x64 is on in this program.
+        return jax.tree.map(lambda a: jnp.resize(jnp.asarray(a), (64, *np.shape(a)[1:])), tree)
+
+    def layer_passes(net, params, state, x, key):
+        with jax.sharding.use_abstract_mesh(shardings.mesh.abstract_mesh):
+            (x,) = shardings.batch((x,))
+            y, state, cache = net.forward(params, state, x, key)
+            dparams, dx = net.backward(params, cache, y)
+            return shardings.batch((y, dx)), dparams, state
+
+    def loss_passes(loss, prediction, target):
+        with jax.sharding.use_abstract_mesh(shardings.mesh.abstract_mesh):
+            prediction, target = shardings.batch((prediction, target))
+            losses, cache = loss.forward(prediction, target)
+            return shardings.batch((losses, loss.backward(cache, losses)))
+
+    result = {}
+    for name, row in LAYERS.items():
+        if row.batched:
+            net, x = row.build(), of_sixty_four(row.draw(rng))
+            params, state = net.init(jax.random.key(0), x)
+            passes = functools.partial(layer_passes, net)
+            result[name] = kinds(passes, params, state, x, jax.random.key(1))
+    for name, row in LOSSES.items():
+        if name != "linear_softmax_cross_entropy":  # whose prediction holds weights too
+            drawn = of_sixty_four((row.draw(rng), row.target(rng)))
+            result[name] = kinds(functools.partial(loss_passes, row.build()), *drawn)
+    return result
+
+
+def kinds(function, *arguments):
+    """Of a compiled function's collectives: the kinds, but an all-reduce of nothing that has 64 rows."""
+    text = jax.jit(function).lower(*arguments).compile().as_text()
+    return sorted(
+        {
+            c.kind
+            for c in train.collectives(text)
+            if c.kind != "all-reduce" or any(64 in shape for _, shape in c.arrays)
+        }
+    )
+
+
 def main(jobs):
-    functions = {"trajectory": trajectory, "compiled_step": compiled_step, "draws": draws}
+    functions = {f.__name__: f for f in (trajectory, compiled_step, draws, gathers_of_layers)}
     for job in jobs:
         function, *arguments = job
         print(json.dumps([job, functions[function](*arguments)]), flush=True)

@@ -30,7 +30,7 @@ def test_the_step_of_the_whole_batch(examples, key, rng, gradient, weighted):
     batch = (*examples, jnp.asarray(weights)) if weighted else examples
     start = begin(PLAIN, key)
     options = {"gradient": gradient, "metrics": METRICS}
-    whole, info = train.step_function(PLAIN, LOSS, SGD, **options)(start, batch)
+    whole, info = jax.jit(train.step_function(PLAIN, LOSS, SGD, **options))(start, batch)
     parts, own = jax.jit(train.step_function(PLAIN, LOSS, SGD, micro_batches=4, **options))(
         start, batch
     )
@@ -48,8 +48,8 @@ def test_losses_of_several_positions_an_example(key, rng):
     labels, weights = rng.integers(0, 3, (8, 4)), rng.integers(0, 2, (8, 4)).astype(bool)
     start = train.init(net, SGD, key, x)
     for batch in ((x, labels), (x, labels, weights)):
-        whole, info = train.step_function(net, LOSS, SGD)(start, batch)
-        parts, own = train.step_function(net, LOSS, SGD, micro_batches=2)(start, batch)
+        whole, info = jax.jit(train.step_function(net, LOSS, SGD))(start, batch)
+        parts, own = jax.jit(train.step_function(net, LOSS, SGD, micro_batches=2))(start, batch)
         close((whole.params, info.loss), (parts.params, own.loss))
 
 
@@ -66,12 +66,10 @@ def test_low_precision_gradients_are_summed_in_float32(key):
 
 def test_state_and_key_go_from_part_to_part(examples, key):
     """Against the parts, written out one by one."""
-    net = chain(
-        norm=layers.batch_norm(), drop=layers.dropout(0.5), logits=layers.linear(3)
-    )
+    net = chain(norm=layers.batch_norm(), drop=layers.dropout(0.5), logits=layers.linear(3))
     start = begin(net, key)
-    after, info = train.step_function(net, LOSS, SGD, micro_batches=3)(start, examples)
-    gradient, state, total, values = value_and_grad(net, LOSS), start.state, None, []
+    after, info = jax.jit(train.step_function(net, LOSS, SGD, micro_batches=3))(start, examples)
+    gradient, state, total, values = jax.jit(value_and_grad(net, LOSS)), start.state, None, []
     for i in range(3):
         own = jax.random.fold_in(jax.random.fold_in(start.key, 0), i)
         x, labels = (leaf[i::3] for leaf in examples)
@@ -98,17 +96,13 @@ def test_an_epoch_in_parts_goes_on_where_it_was_left(examples, key):
     start = begin(PLAIN, key)
     settings = {"batch_size": 32, "micro_batches": 4, "steps_per_call": 1}
     whole = list(train.fit(PLAIN, LOSS, SGD, start, examples, epochs=2, **settings))
-    rest = list(
-        train.fit(PLAIN, LOSS, SGD, whole[2].train_state, examples, epochs=2, **settings)
-    )
+    rest = list(train.fit(PLAIN, LOSS, SGD, whole[2].train_state, examples, epochs=2, **settings))
     equal(whole[-1].train_state, rest[-1].train_state)
 
 
 def test_holds_the_cache_of_one_part_at_a_time(key):
     """Eight parts need a third of the temporary memory at most; an eighth and what is fixed is true."""
-    net = chain(
-        **{name: layers.linear(256) for name in "abcdef"}, logits=layers.linear(10)
-    )
+    net = chain(**{name: layers.linear(256) for name in "abcdef"}, logits=layers.linear(10))
     x, labels = jnp.zeros((4096, 16)), jnp.zeros(4096, jnp.int32)
     start = train.init(net, SGD, key, x)
 
@@ -121,9 +115,7 @@ def test_holds_the_cache_of_one_part_at_a_time(key):
 
 def test_one_part_is_the_same_program(examples, key):
     start = begin(PLAIN, key)
-    step, one = (
-        train.step(PLAIN, LOSS, SGD, **options) for options in ({}, {"micro_batches": 1})
-    )
+    step, one = (train.step(PLAIN, LOSS, SGD, **options) for options in ({}, {"micro_batches": 1}))
     assert step.lower(start, examples).as_text() == one.lower(start, examples).as_text()
 
 
@@ -150,12 +142,14 @@ def test_refuses_a_batch_that_is_not_divided(examples, key, count):
 
 def test_refuses_weights_of_another_shape(examples, key):
     step = train.step(PLAIN, LOSS, SGD, micro_batches=4)
-    with pytest.raises(ValueError, match=r"losses' shape \(24,\), got shape \(24, 1\), in each of 4"):
+    with pytest.raises(
+        ValueError, match=r"losses' shape \(24,\), got shape \(24, 1\), in each of 4"
+    ):
         step(begin(PLAIN, key), (*examples, jnp.ones((96, 1))))
 
 
 def test_the_culprit_is_named_with_its_part(examples, key):
-    """Example 5 of the batch is the second of part 2, after (2, 5) of which three parts begin at 2."""
+    """Of three parts, the last is examples 2, 5, 8, …, so that example 5 is its second."""
     x, labels = examples
     bad = x.at[5, 1].set(jnp.nan)
 

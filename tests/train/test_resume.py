@@ -26,12 +26,12 @@ WHOLE = {
 }
 COMPOSED = {
     "on a schedule": lambda: optimizers.adamw(schedules.cosine_with_warmup(0.1, 8, warmup_steps=2)),
-    "averaged": lambda: optimizers.averaged(
-        optimizers.adam(0.1), optimizers.exponential_average(0.9)
+    "averaged": lambda: optimizers.compose(
+        adam=optimizers.adam(0.1), mean=optimizers.exponential_average(0.9)
     ),
     "lookahead": lambda: optimizers.lookahead(optimizers.momentum(0.1), 4),
     "noisy": lambda: optimizers.compose(
-        optimizers.add_noise(0.1, jax.random.key(5)), optimizers.sgd(0.1)
+        noise=optimizers.add_noise(jax.random.key(5)), sgd=optimizers.sgd(0.1)
     ),
     "guarded": lambda: optimizers.skip_nonfinite(optimizers.adam(0.01)),
 }

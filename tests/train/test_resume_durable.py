@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import warnings
 from functools import partial
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ import pytest
 from training import LOSS, METRICS, equal
 
 from fnn import chain, layers, optimizers, train
-from fnn.train import Interrupted, Report, SaveError
+from fnn.train import Interrupted, SaveError
 
 DURABLE = sys.modules[
     "fnn.train.durable"
@@ -60,7 +62,7 @@ def quick(monkeypatch):
         while made < 6 * epochs:
             made += steps_per_call
             state = state._replace(step=jnp.asarray(np.int32(made)))
-            yield Report(state, None, made, made / 6, None, 0.0)
+            yield SimpleNamespace(train_state=state, steps=made)
 
     monkeypatch.setattr(DURABLE, "fit", fit)
 
@@ -213,7 +215,11 @@ def test_when_fit_raises_what_was_made_before_is_saved(run, quick, start, tmp_pa
 
 
 def full(*_, **__):
+    FAILED.set()
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+FAILED = threading.Event()
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -222,11 +228,13 @@ def test_a_full_disk_is_a_warning_and_tried_again(background, run, quick, tmp_pa
 
     def act(report):
         if report.steps == 3:
+            FAILED.clear()
             monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
         if report.steps == 12:
+            assert FAILED.wait(60)  # of the thread
             monkeypatch.undo()
 
-    with pytest.warns(RuntimeWarning, match=r"No space left .* Training goes on"):
+    with pytest.warns(RuntimeWarning, match=r"No space left .* It will be tried again"):
         follow(lambda: run(background=background), reports, act)
     assert len(reports) == 8
     assert steps_in(tmp_path) == [12, 18, 24]
@@ -236,9 +244,12 @@ def test_a_full_disk_is_a_warning_and_tried_again(background, run, quick, tmp_pa
 def test_a_full_disk_at_the_end_holds_the_state(background, run, quick, tmp_path, monkeypatch):
     def act(report):
         if report.steps == 24:
+            while steps_in(tmp_path)[-1:] != [18]:
+                time.sleep(0.01)
             monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
 
-    with pytest.raises(SaveError, match="No space left") as caught:
+    with warnings.catch_warnings(), pytest.raises(SaveError, match="No space left") as caught:
+        warnings.simplefilter("ignore")  # in the background, of the first of two attempts
         follow(lambda: run(background=background), [], act)
     assert caught.value.train_state.step == 24
     assert steps_in(tmp_path) == [6, 12, 18]

@@ -44,7 +44,9 @@ def close(result, expected, dtype):
     for tree in ("params", "state"):
         for a, b in zip(result[tree], expected[tree], strict=True):
             size = max(np.abs(b).max(initial=0), 1e-2)
-            np.testing.assert_allclose(np.asarray(a) / size, np.asarray(b) / size, atol=BOUNDS[dtype])
+            np.testing.assert_allclose(
+                np.asarray(a) / size, np.asarray(b) / size, atol=BOUNDS[dtype]
+            )
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,13 @@ MOVES = ("all-gather", "all-to-all", "collective-permute")
 
 @pytest.fixture(scope="module")
 def steps():
-    cells = [("dense", "dp"), ("images", "dp"), ("text", "dp"), ("text", "fsdp"), ("images", "fsdp")]
+    cells = [
+        ("dense", "dp"),
+        ("images", "dp"),
+        ("text", "dp"),
+        ("text", "fsdp"),
+        ("images", "fsdp"),
+    ]
     cells += [("text", "mix"), ("dense", "mix")]
     return made([["compiled_step", *cell] for cell in cells])
 
@@ -129,13 +137,22 @@ def test_fully_sharded_gathers_no_more_than_the_parameters(steps, name):
 def test_tensor_parallel_sums_once_for_attention_and_once_for_the_mlp_in_each_pass(steps):
     step = steps["compiled_step", "text", "mix"]
     assert shapes(step, "all-to-all", "collective-permute") == []
-    # A block's, 16 of 64 examples on each of data=4: out of the attention and the MLP, and back into them.
+    # A block's, of the 16 examples on each of data=4: out of the attention and the MLP, and into them.
     activations = [
         c for c in step["collectives"] if c["kind"] == "all-reduce" and [16, 8, 32] in c["shapes"]
     ]
     assert len(activations) >= 4
     parts = sum(math.prod(part) for part in step["parts"])
     assert parts < 0.6 * sum(map(math.prod, step["params"]))
+
+
+@pytest.mark.slow
+def test_no_layer_gathers_a_batch():
+    (found,) = made([["gathers_of_layers"]]).values()
+    assert len(found) > 150
+    # It compares every example with every other.
+    assert found.pop("nt_xent") == ["all-gather", "collective-permute"]
+    assert {name: kinds for name, kinds in found.items() if kinds} == {}
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnn.data.examples import Dataset
-from fnn.data.preprocess.fitted import check_input, check_training_part, mean_of, rows, spread
+from fnn.data.preprocess.fitted import check_input, mean_of, rows, spread, training_part
 
 
 class Centre(NamedTuple):
@@ -52,7 +52,7 @@ def mean_image(train_x: NDArray[np.float32]) -> Centre:
             "expected at least one floating-point image in train_x of shape (N, H, W, C), "
             f"got {train_x.shape} {train_x.dtype}"
         )
-    return Centre(train_x.mean(axis=0, dtype=np.float64).astype(train_x.dtype))
+    return Centre(np.asarray(train_x).mean(axis=0, dtype=np.float64).astype(train_x.dtype))
 
 
 def centred(dataset: Dataset) -> tuple[Dataset, Centre]:
@@ -95,6 +95,6 @@ def channel_mean(train_x: NDArray[Any]) -> ChannelCentre:
     Raises:
         ValueError: there is no example, or the type is not a floating one.
     """
-    check_training_part(train_x)
+    train_x = training_part(train_x)
     mean = mean_of(rows(train_x, 1)).astype(train_x.dtype)
     return ChannelCentre(mean, np.asarray(len(train_x), np.int32))

@@ -27,8 +27,8 @@ class Fitted(Protocol):
         """What the network sees of x (N, …), a NumPy or a jax array, inside of `jit` too."""
 
 
-def check_training_part(train_x: NDArray[Any]) -> None:
-    """Refuse what nothing can be fitted on.
+def training_part(train_x: X) -> NDArray[Any]:
+    """The training part on the host, where there is float64 to sum in, if it can be fitted on.
 
     Raises:
         ValueError: there is no example of at least one feature, or the type is not a floating one.
@@ -38,6 +38,7 @@ def check_training_part(train_x: NDArray[Any]) -> None:
             "expected at least one floating-point example in train_x of shape (N, …), "
             f"got {train_x.shape} {train_x.dtype}"
         )
+    return np.asarray(train_x)
 
 
 def check_input(x: X, shape: tuple[int, ...], dtype: Any, *, like: str = "training") -> None:

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from fnn.data.preprocess.fitted import (
     check_input,
-    check_training_part,
     mean_of,
     namespace,
     rows,
     spread,
+    training_part,
     variance_of,
 )
 
@@ -61,7 +61,7 @@ def standardize(train_x: NDArray[Any]) -> Standard:
     Raises:
         ValueError: there is no example, or the type is not a floating one.
     """
-    check_training_part(train_x)
+    train_x = training_part(train_x)
     return _standard(train_x, train_x.ndim - 1)
 
 
@@ -77,7 +77,7 @@ def standardize_channels(train_x: NDArray[Any]) -> Standard:
     Raises:
         ValueError: there is no example, or the type is not a floating one.
     """
-    check_training_part(train_x)
+    train_x = training_part(train_x)
     return _standard(train_x, 1)
 
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from fnn.data.preprocess.fitted import (
     check_input,
-    check_training_part,
     mean_of,
     product,
     rows,
     scatter_of,
     spread,
+    training_part,
 )
 
 
@@ -84,7 +84,7 @@ def pca(
         ValueError: fewer than two examples, no floating type, counts or shares out of range; all examples
             are alike; or a component without variance is to be whitened with an epsilon of 0.
     """
-    check_training_part(train_x)
+    train_x = training_part(train_x)
     _check_epsilon(epsilon)
     examples = rows(train_x, train_x.ndim - 1)
     most = min(len(examples) - 1, examples.shape[1])
@@ -154,7 +154,7 @@ def zca(train_x: NDArray[Any], *, epsilon: float) -> Zca:
         ValueError: fewer than two examples, no floating type, or all examples are alike; or epsilon is 0
             and there are directions without variance, such as that of a constant pixel.
     """
-    check_training_part(train_x)
+    train_x = training_part(train_x)
     _check_epsilon(epsilon)
     examples = rows(train_x, train_x.ndim - 1)
     mean, values, vectors = _axes(examples, every=True)

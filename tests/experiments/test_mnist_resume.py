@@ -1,0 +1,162 @@
+"""`python -m experiments.mnist --resume`: the run that was never stopped, whatever stopped it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import mnist
+from experiments.networks import weights_file
+from experiments.resume import Terminated
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--dataset", "digits", "--model", "mlp", "--no-check-gradients", "--epochs", "4"]
+
+
+def run(out, *arguments):
+    return mnist.main([*SMALL, "--out", str(out), *arguments])
+
+
+def outcome(out):
+    """All that a run leaves but times."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    result = json.loads((out / "result.json").read_text())
+    for numbers in (*lines, result):
+        for name in ("seconds", "training_seconds", "images_per_second"):
+            numbers.pop(name, None)
+    pictures = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    return lines, result, pictures, weights_file(out).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert run(out) == 0
+    assert not (out / "checkpoints").exists()
+    return outcome(out)
+
+
+def stop_after(steps, error, monkeypatch):
+    """Let `fit` end in an error before the report of so many steps is used."""
+    fit = mnist.train.fit
+
+    def breaking(*arguments, **options):
+        for report in fit(*arguments, **options):
+            if report.steps > steps:
+                raise error
+            yield report
+
+    monkeypatch.setattr(mnist.train, "fit", breaking)
+
+
+def steps_in(out):
+    return [int(path.name[5:]) for path in sorted((out / "checkpoints").glob("step_*"))]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt, 130, "by Ctrl-C after 22 of 44"),
+        (Terminated, 143, "by SIGTERM after 22"),
+    ],
+)
+def test_goes_on_after_a_signal(error, code, words, whole, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stop_after(22, error, patched)
+        assert run(tmp_path) == code
+    printed = capsys.readouterr().out
+    assert f"stopped {words}" in printed
+    assert "the same command with --resume goes on after step 22" in printed
+    assert steps_in(tmp_path) == [22]
+    assert run(tmp_path, "--resume") == 0
+    assert "resumed after step 22, saved 2" in capsys.readouterr().out
+    assert outcome(tmp_path) == whole
+    assert steps_in(tmp_path) == [22, 44]
+    assert run(tmp_path, "--resume") == 0  # of a run that is at its end
+    assert "all of it was made before" in capsys.readouterr().out
+    assert outcome(tmp_path) == whole
+
+
+def test_steps_after_the_last_checkpoint_are_made_again(whole, tmp_path, monkeypatch, capsys):
+    """As after kill -9: the log has more than the checkpoint, and its last line is cut."""
+    with monkeypatch.context() as patched:
+        stop_after(33, KeyboardInterrupt, patched)
+        patched.setattr("experiments.resume.Saves.end", lambda *_, **__: None)
+        assert run(tmp_path, "--save-every", "20") == 130
+    assert steps_in(tmp_path) == [22]
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 44, "loss"')
+    assert run(tmp_path, "--resume", "--save-every", "11") == 0
+    assert outcome(tmp_path) == whole
+    assert steps_in(tmp_path) == [33, 44]
+    (tmp_path / "log.jsonl").unlink()
+    assert run(tmp_path, "--resume") == 0
+    assert "the log ends at step 0, before the checkpoint" in capsys.readouterr().out
+
+
+def test_other_settings_are_refused_with_what_differs(tmp_path, capsys):
+    arguments = ["--epochs", "1", "--save-every", "11"]
+    assert run(tmp_path, *arguments) == 0
+    capsys.readouterr()
+    assert run(tmp_path, *arguments, "--resume", "--rate", "0.5", "--batch-size", "64") == 2
+    printed = capsys.readouterr().out
+    assert "cannot resume: " in printed
+    assert "  batch_size: saved 128, now 64\n  rate: saved 0.001, now 0.5\n" in printed
+    assert (tmp_path / "result.json").exists()
+    assert run(tmp_path, "--epochs", "1", "--seed", "1") == 0  # anew
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_from_the_start_where_nothing_is(tmp_path, capsys):
+    assert run(tmp_path, "--epochs", "1", "--resume") == 0
+    assert "no checkpoint in" in capsys.readouterr().out
+    assert steps_in(tmp_path) == [11]
+
+
+def test_a_full_disk_ends_neither_the_training_nor_the_run(whole, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
+    assert run(tmp_path, "--save-every", "22") == 0
+    printed = capsys.readouterr().out
+    assert "no checkpoint of step 22: " in printed
+    assert "No space left on device" in printed
+    assert outcome(tmp_path) == whole
+
+
+def test_steps_between_checkpoints_must_be_some(tmp_path, capsys):
+    assert run(tmp_path, "--save-every", "0") == 2
+    assert "--save-every >= 1, got 0" in capsys.readouterr().out
+
+
+def command(out, *arguments):
+    return [sys.executable, "-m", "experiments.mnist", *SMALL, "--out", str(out), *arguments]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_process_that_is_stopped_and_another_that_goes_on(number, code, tmp_path):
+    many = ["--save-every", "11", "--epochs", "40"]
+    assert run(tmp_path / "whole", *many) == 0
+    out = tmp_path / "stopped"
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(out, *many, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        before, deadline = steps_in(out), time.monotonic() + 300
+        while steps_in(out) == before and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(300) == code
+    made = steps_in(out)[-1]
+    assert 0 < made < 440
+    assert run(out, *many, "--resume") == 0
+    assert outcome(out) == outcome(tmp_path / "whole")
