@@ -64,13 +64,13 @@ def compare(name: str, steps: int, seconds: float) -> None:
         }
         functions = {"one call, same batch": run.scanned(), "one call, device": run.epoch()}
         functions["step, same batch"] = run.stepped(iter(lambda: run.batch, None))
-        iterators = {
+        iterators: dict[str, Any] = {
             name: pipeline.batches(run.start.key, 0, BATCH) for name, pipeline in pipelines.items()
         }
         functions |= {name: run.stepped(batches) for name, batches in iterators.items()}
         taken = in_turn(functions, seconds=seconds)
         for batches in iterators.values():
-            batches.close()  # type: ignore[attr-defined]  # ours has it
+            batches.close()
     for way, times in taken.items():
         without = "one call, same batch" if way.startswith("one call") else "step, same batch"
         print(

@@ -104,10 +104,13 @@ def run(plan: Plan, screen: Screen) -> int:
         screen.say(results.speed(record, seconds))
     if not record.empty:
         results.draw_training(config.out, record, classifier)
+    accuracy = None
     if code == DONE:
+        last = evaluation(plan, state, record)
+        accuracy = float(last.metrics["accuracy"])
         screen.section("test")
-        screen.say(results.tested(config.out, evaluation(plan, state, record), dataset))
-    results.end(config.out, record, int(state.step), seconds, finished=code == DONE)
+        screen.say(results.tested(config.out, last, dataset))
+    results.end(config.out, record, int(state.step), seconds, accuracy)
     screen.section("left for you")
     screen.say(results.left(config.out))
     return code

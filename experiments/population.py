@@ -8,7 +8,10 @@ Everything is compiled before the clock starts. In sequence, each run is either 
 `train.step` with batches from the host, as training loops are mostly written. `same batches` gathers
 each batch once for all members. Ratios are sequence / population, median [quartiles]: larger is better.
 
-Two cores, CPU, other work on the machine, jax 0.10.2: RESULT
+jax 0.10.2, two cores of a CPU, busy with other work: 13 to 29 against step by step, 24 with the same
+batches; 1.0 to 1.2 against compiled epochs, 1.3 with the same batches. A compiled epoch of this network
+keeps a core at its arithmetic already (17 µs a step), so there is little left to win without an
+accelerator. Memory: 4.33 MB estimated, 4.11 MB by XLA's account.
 """
 
 import argparse

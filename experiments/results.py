@@ -40,15 +40,14 @@ def begin(out: Path, settings: Mapping[str, Any], resumed: bool = False) -> None
     write_json(out / "config.json", {**settings, "versions": versions, "machine": machine})
 
 
-def end(out: Path, record: Record, steps: int, seconds: float, finished: bool) -> None:
-    """Write the numbers that the run ended with, after so many good steps."""
-    held_out = record.held_out
+def end(out: Path, record: Record, steps: int, seconds: float, accuracy: float | None) -> None:
+    """Write the numbers that the run ended with, after so many good steps; tested, if it is finished."""
     result = {
-        "finished": finished,
+        "finished": accuracy is not None,
         "steps": steps,
         "training_seconds": record.seconds + seconds,
         "images_per_second": record.images_per_second,
-        "test_accuracy": float(held_out.accuracy[-1]) if finished else None,
+        "test_accuracy": accuracy,
         "largest_gradient_distance": record.largest_distance,
     }
     write_json(out / "result.json", result)

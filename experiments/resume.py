@@ -84,6 +84,8 @@ class Saves:
     def _save(self, state: train.TrainState, otherwise: str) -> None:
         try:
             self._saved.save(state)
+        except train.StepExistsError:  # the signal came when it was just saved
+            self._made = int(state.step)
         except (OSError, ImportError) as error:
             self._screen.fail(f"no checkpoint of step {int(state.step)}: {error}; {otherwise}")
         else:

@@ -150,12 +150,18 @@ def named_parts(
     """The parts by name, in order: of kind `crop`, an unnamed one is `crop_1`, the next `crop_2`.
 
     Raises:
+      TypeError: an unnamed one is of no kind.
       ValueError: two have one name, or names with one CRC-32, of which keys are made.
     """
     count: Counter[str] = Counter()
     parts: dict[str, Part] = {}
     for part in unnamed:
         kind = kind_of(container, part)
+        if not kind:
+            raise TypeError(
+                f"{container}: expected a function with a name, got {part!r}; "
+                f"give it one, as in {container}(crop=…)"
+            )
         count[kind] += 1
         parts[f"{kind}_{count[kind]}"] = part
     for name, part in named.items():
@@ -184,10 +190,13 @@ def within(name: str) -> Iterator[None]:
 
 
 def called(augmentation: Augmentation, name: str) -> Augmentation:
-    """The same function under the name from which `compose` makes its key."""
+    """The same function under the name from which `compose` makes its key, its images made once."""
 
     def function(key: Array, batch: Batch) -> Batch:
-        return augmentation(key, batch)
+        x, *others = augmentation(key, batch)
+        # Else XLA:CPU may compute a pixel again wherever it is read: twenty times the time of a
+        # resampling that is then cropped and mirrored.
+        return _batch(jax.lax.optimization_barrier(x), others)
 
     function.__name__ = function.__qualname__ = name
     return function
@@ -211,15 +220,9 @@ def _batch(x: PyTree, others: list[Any]) -> Batch:
 
 
 def _kind(container: str, part: Augmentation) -> str:
-    """What an unnamed augmentation is called after."""
+    """What an unnamed augmentation is called after; empty if it has no name."""
     _check_callable(container, part)
-    kind = getattr(part, "__name__", None)
-    if kind is None:
-        raise TypeError(
-            f"{container}: expected a function with a name, got {part!r}; "
-            "give it one, as in compose(crop=…)"
-        )
-    return kind
+    return getattr(part, "__name__", "")
 
 
 def _check_callable(container: str, part: object) -> None:

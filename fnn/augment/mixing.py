@@ -101,8 +101,10 @@ def cutmix(classes: int, alpha: float = 1.0, *, probability: float = 1.0) -> Aug
 
         others = jax.vmap(region)(pairs.units, pairs.share)
         x = jnp.where(others, _next(pairs.x), pairs.x)
-        kept = height * width - others.sum(axis=(1, 2, 3), dtype=jnp.int32)
-        return _blended(pairs, x, kept.astype(jnp.float32) / max(height * width, 1))
+        area = others.sum(axis=(1, 2, 3), dtype=jnp.int32).astype(jnp.float32)
+        # 1 to the last bit where nothing is covered, and not below 0 where all is: XLA's quotient of two
+        # equal numbers need not be 1.
+        return _blended(pairs, x, jnp.maximum(1 - area / max(height * width, 1), 0))
 
     return called(mixed, "cutmix")
 

@@ -1,7 +1,7 @@
 """Data sets as NumPy arrays on the host: read, checked, split and preprocessed.
 
 Images are float32 in [0, 1] of shape (N, H, W, C), labels int32 of shape (N,). Nothing here knows
-of networks or devices.
+of networks, and of devices only `pipeline`, which brings batches to one.
 """
 
 from fnn.data.arrays import read_npy as read_npy

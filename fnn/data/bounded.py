@@ -1,7 +1,9 @@
 """What every reader of files shares: the size is known before a byte is believed, and memory follows it.
 
 A file is material from outside. Whatever its bytes say, a read ends in what the file holds or in a
-ValueError that names it, and allocates in proportion to what came, never to what a header claims.
+ValueError that names it. At no moment does it take more memory than twice the file, twice what came
+out of it, and 1 MiB; what a header claims is not allocated. (Pillow's buffers come on top while an
+image is decoded: see `fnn.data.decode`.)
 """
 
 import contextlib

@@ -48,8 +48,8 @@ def most_alike(train_x: NDArray[Any], test_x: NDArray[Any], least: float) -> Ali
     """The test examples whose correlation with a training example is `least` or more.
 
     The mean training image is subtracted, then each example's own mean, and the rest is scaled to length
-    1: the correlation is the product of two such rows. What is left of an example that has no contrast is
-    0, and is like nothing. Both parts pass in blocks, so that memory is bounded whatever their size.
+    1: the correlation is the product of two such rows. An example that has no contrast is left near 0 and
+    is like nothing. Both parts pass in blocks, so that memory is bounded whatever their size.
     """
     features = math.prod(train_x.shape[1:])
     step = max(1, _BLOCK // features)
@@ -78,4 +78,5 @@ def _directions(x: NDArray[Any], mean: NDArray[np.float32]) -> NDArray[np.float3
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     # What rounding leaves of a flat example is not its direction.
     flat = length <= 1e-6 * np.sqrt(rows.shape[1]) * np.abs(mean).max(initial=1.0)
-    return np.where(flat, 0, rows / np.where(flat, 1, length))
+    rows /= np.where(flat, 1, length)
+    return rows

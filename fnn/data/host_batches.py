@@ -179,4 +179,6 @@ def example_generator(words: NDArray[np.uint32], epoch: int, index: int) -> np.r
     Two examples, epochs or runs never share a key, and nothing depends on what was drawn before.
     """
     run = int(words[0]) << 32 | int(words[-1])
-    return np.random.Generator(np.random.Philox(key=[run, epoch << 32 | index]))
+    # As uint64: of a list of large and small numbers, NumPy would make floats.
+    key = np.array([run, epoch << 32 | index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

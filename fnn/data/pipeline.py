@@ -13,7 +13,7 @@ whose position must be saved.
 import contextlib
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -111,7 +111,9 @@ def pipeline(
     return Pipeline(count, batches)
 
 
-def _by_threads(place: Callable[[int], Any], step: int, workers: int, lead: int) -> Iterator[Any]:
+def _by_threads(
+    place: Callable[[int], Any], step: int, workers: int, lead: int
+) -> Generator[Any, None, None]:
     """``place(step)`` for all steps from `step` on, made by threads, `lead` of them ahead."""
     threads = ThreadPoolExecutor(workers, "fnn-pipeline")
     steps = iter(range(step, _LAST_STEP))
@@ -126,7 +128,9 @@ def _by_threads(place: Callable[[int], Any], step: int, workers: int, lead: int)
         threads.shutdown(cancel_futures=True)
 
 
-def _by_processes(make: HostBatches, step: int, processes: int, device: Any) -> Iterator[Any]:
+def _by_processes(
+    make: HostBatches, step: int, processes: int, device: Any
+) -> Generator[Any, None, None]:
     """The same from worker processes; a thread puts each on the device while the one before is used."""
     grain = require("grain", "data")
     # The workers read command-line flags of grain's; a program that parses none has their defaults.
@@ -147,24 +151,12 @@ def _by_processes(make: HostBatches, step: int, processes: int, device: Any) -> 
 
 
 class _Closing(Iterator[Any]):
-    """An iterator whose workers end with it: closed, failed, forgotten, or left at the program's exit."""
+    """A generator whose workers end with it: closed, failed, forgotten, or left at the program's exit."""
 
-    def __init__(self, iterator: Any) -> None:
-        self._held = [iterator]
-        self.close = weakref.finalize(self, _let_go, self._held)
+    def __init__(self, generator: Generator[Any, None, None]) -> None:
+        self._generator = generator
+        # At exit, too, while what closing needs is still there.
+        self.close = weakref.finalize(self, generator.close)
 
     def __next__(self) -> Any:
-        if not self._held:
-            raise StopIteration
-        try:
-            return next(self._held[0])
-        except BaseException:
-            # An interruption, too: the batch that was waited for is lost, and must not be skipped.
-            self.close()
-            raise
-
-
-def _let_go(held: list[Any]) -> None:
-    # Emptied as well: what is left of grain's at exit, it closes once more, and stumbles.
-    while held:
-        held.pop().close()
+        return next(self._generator)

@@ -54,7 +54,15 @@ class LayerHealth(NamedTuple):
     )  # (C,), bool: always 0, where that unit of x is not; of activations alone
     saturated: float | None  # the share on the flat ends, of bounded activations; see `saturation`
     rank: Rank | None  # of its outputs, centred; see `spectrum`
+    variation: (
+        float | None
+    )  # √(Σ (y - ȳ)² / Σ y²), with the mean ȳ of each unit: 0 if all are alike
     gradients: dict[str, Statistics]  # dL/dθ, by the name of the parameter, such as "w"
+
+    @property
+    def width(self) -> int:
+        """C, or 0 where the output is a tuple or has no units."""
+        return 0 if self.active is None else len(self.active)
 
 
 class Health(NamedTuple):
@@ -74,6 +82,7 @@ class Health(NamedTuple):
     dead: Array  # (K,), bool
     saturated: Array  # (L,), NaN where there is nothing bounded
     rank: Rank  # (L,) each, NaN where it was not looked for
+    variation: Array  # (L,), NaN likewise
     gradients: Statistics  # (G,)
 
     @property
@@ -179,7 +188,7 @@ def _finished(
     counts = [part_count(row) for row in rows]
     dtype = total.y.mean.dtype
     # How many elements each unit has, as many times as there are units.
-    elements = (total.y.count + total.y.nonfinite) / jnp.asarray(
+    elements = (total.y.finite + total.y.nonfinite) / jnp.asarray(
         np.repeat([max(row.width, 1) for row in rows], counts), dtype
     )
     owner = np.repeat(np.arange(sum(counts)), np.repeat([row.width for row in rows], counts))
@@ -202,16 +211,16 @@ def _finished(
         total.nonzero / jnp.maximum(elements, 1)[owner],
         (total.nonzero == 0) & (total.fed > 0),
         jnp.where(of > 0, flat / jnp.where(of > 0, of, 1), jnp.nan),
-        _ranks(total, dtype),
+        *_ranks(total, dtype),
         gathered([[found] for _, _, found in gradients]),
     )
 
 
-def _ranks(total: Running, dtype: jnp.dtype) -> Rank:
-    """(L,), from the decompositions of all layers of one width at once."""
+def _ranks(total: Running, dtype: jnp.dtype) -> tuple[Rank, Array]:
+    """(L,) each, from the decompositions of all layers of one width at once; and the variation."""
     rows, starts = total.rows.value, _starts(total.rows.value)
-    size = sum(part_count(row) for row in rows)
-    ranks = Rank(jnp.full(size, jnp.nan, dtype), jnp.full(size, jnp.nan, dtype))
+    nothing = jnp.full(sum(part_count(row) for row in rows), jnp.nan, dtype)
+    effective, stable, variation = nothing, nothing, nothing
     for width, scatters in total.scatter.items():
         places = np.concatenate(
             [
@@ -221,10 +230,13 @@ def _ranks(total: Running, dtype: jnp.dtype) -> Rank:
             ]
         )
         found = jax.vmap(rank_of)(scatters)
-        ranks = Rank(
-            *(a.at[places].set(b.astype(dtype)) for a, b in zip(ranks, found, strict=True))
-        )
-    return ranks
+        spread = jnp.trace(scatters.products, axis1=1, axis2=2)
+        size = spread + scatters.rows * jnp.square(scatters.mean).sum(axis=1)
+        share = jnp.sqrt(spread / jnp.where(size > 0, size, 1))
+        effective = effective.at[places].set(found.effective.astype(dtype))
+        stable = stable.at[places].set(found.stable.astype(dtype))
+        variation = variation.at[places].set(share.astype(dtype))
+    return Rank(effective, stable), variation
 
 
 def _starts(rows: tuple[LayerRow, ...]) -> list[int]:
@@ -234,7 +246,7 @@ def _starts(rows: tuple[LayerRow, ...]) -> list[int]:
 
 def _ratio(measure: Callable[[Moments], Array], above: Moments, below: Moments) -> Array:
     high, low = measure(above), measure(below)
-    known = (low > 0) & (above.count > 0)
+    known = (low > 0) & (above.finite > 0)
     return jnp.where(known, high.astype(low.dtype) / jnp.where(known, low, 1), jnp.nan)
 
 
@@ -249,7 +261,7 @@ def _rows(found: Health) -> tuple[LayerHealth, ...]:
         return jax.tree.map(lambda leaf: leaf[i], tree)
 
     def some(of: Statistics, i: int) -> Statistics | None:
-        return at(of, i) if of.count[i] + of.nonfinite[i] > 0 else None
+        return at(of, i) if of.finite[i] + of.nonfinite[i] > 0 else None
 
     rows = []
     for path, i, block in form.order:
@@ -264,10 +276,11 @@ def _rows(found: Health) -> tuple[LayerHealth, ...]:
                 some(found.dy, place),
                 float(found.forward_gain[place]),
                 float(found.backward_gain[place]),
-                found.active[own] if row.width else None,
-                found.dead[own] if activation else None,
+                np.asarray(found.active[own]) if row.width else None,
+                np.asarray(found.dead[own]) if activation else None,
                 float(found.saturated[place]) if row.bounded else None,
                 at(found.rank, place) if row.spectrum else None,
+                float(found.variation[place]) if row.spectrum else None,
                 {
                     name: at(found.gradients, start + block)
                     for (j, name), start in zip(form.parameters, begins, strict=False)

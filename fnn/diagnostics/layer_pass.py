@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.diagnostics.passes import Seen, over_blocks
+from fnn.diagnostics.passes import Seen, each_block, over_blocks
 from fnn.diagnostics.saturation import is_bounded, saturated
 from fnn.diagnostics.spectrum import Scatter, merged_scatter, scatter
 from fnn.diagnostics.statistics import (
@@ -24,6 +25,7 @@ from fnn.diagnostics.statistics import (
 from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, PyTree, Static
 
+_F32 = jax.ShapeDtypeStruct((), jnp.float32)
 # What these set to 0 is drawn: a unit of theirs is not dead if that was all of it.
 _DRAWN = ("dropout", "spatial_dropout", "gaussian_dropout", "alpha_dropout", "gaussian_noise")
 
@@ -56,13 +58,8 @@ class Running(NamedTuple):
 
 
 class _Looked(NamedTuple):
-    """One leaf layer's part, with an axis of blocks in front of every array."""
+    """What is special to one leaf layer, with an axis of blocks in front of every array."""
 
-    y: list[Columns]
-    dy: list[Columns]
-    x: list[Columns]
-    dx: list[Columns]
-    fed: Array | None
     flat: tuple[Array, Array] | None
     scatter: Scatter | None
     dparams: PyTree
@@ -76,34 +73,51 @@ def running(entries: Sequence[Seen], spectra: int, sample: int) -> Running:
       spectra: the widest layer with a `scatter`.
       sample: elements of a histogram.
     """
-    rows = tuple(_row(entry, spectra) for entry in entries)
+    rows = tuple(row_of(entry, spectra) for entry in entries)
+    once = _Once(sample)
+    of_y, of_dy, of_x, of_dx = (
+        [once.columns(tree) for tree in trees]
+        for trees in zip(*((e.y, e.dy, e.x, e.dx) for e in entries), strict=True)
+    )
     looked = [
-        over_blocks(lambda entry, row=row: _look(entry, row, sample), entry)
-        for entry, row in zip(entries, rows, strict=True)
+        over_blocks(lambda entry, mean, row=row: _look(entry, mean, row), entry, _mean(found))
+        for entry, row, found in zip(entries, rows, of_y, strict=True)
     ]
-    dtype = computing_dtype(*jax.tree.leaves([part.y for part in looked]), _f32())
+    dtype = computing_dtype(*jax.tree.leaves((of_y, of_dy)), _F32)
     by_width: dict[int, list[Scatter]] = defaultdict(list)
     for row, part in zip(rows, looked, strict=True):
         if part.scatter is not None:
             by_width[row.width].append(part.scatter)
-    units = [(row, part) for row, part in zip(rows, looked, strict=True) if row.width]
-    none = jnp.zeros(0, dtype)
     flats = [
         jnp.zeros((2, part_count(row)), dtype) if part.flat is None else jnp.stack(part.flat)
         for row, part in zip(rows, looked, strict=True)
     ]
-    flat = jnp.concatenate([each.astype(dtype) for each in flats], axis=1) if flats else none[None]
+    flat = jnp.concatenate([each.astype(dtype) for each in flats], axis=1)
+    fed = [
+        found[0].nonzero if row.activation else jnp.zeros((part_count(row), row.width), dtype)
+        for row, found in zip(rows, of_x, strict=True)
+    ]
+    # Of x and dx no histogram is asked for.
+    unseen = [
+        [found._replace(sample=found.sample[:, :0]) for found in arrays]
+        for arrays in (*of_x, *of_dx)
+    ]
+    together = gathered(_padded(rows * 4, [*of_y, *of_dy, *unseen]))
+    y, dy, x, dx = (
+        jax.tree.map(lambda leaf, i=i: leaf.reshape(4, -1, *leaf.shape[1:])[i], together)
+        for i in range(4)
+    )
     return Running(
         Static(rows),
-        gathered(_padded(rows, [part.y for part in looked])),
-        gathered(_padded(rows, [part.dy for part in looked])),
-        gathered(_padded(rows, [part.x for part in looked])).moments,
-        gathered(_padded(rows, [part.dx for part in looked])).moments,
-        _flat([part.y[0].nonzero for _, part in units], dtype),
+        y,
+        dy,
+        x.moments,
+        dx.moments,
         _flat(
-            [jnp.zeros_like(p.y[0].nonzero) if p.fed is None else p.fed for _, p in units], dtype
+            [found[0].nonzero for row, found in zip(rows, of_y, strict=True) if row.width], dtype
         ),
-        (flat[0], flat[-1]),
+        _flat(fed, dtype),
+        (flat[0], flat[1]),
         {
             width: jax.tree.map(lambda *each: jnp.concatenate(each), *found)
             for width, found in by_width.items()
@@ -121,7 +135,9 @@ def joined(a: Running, b: Running) -> Running:
         merged(a.dy, b.dy),
         merged_moments(a.x, b.x),
         merged_moments(a.dx, b.dx),
-        *add[:3],
+        add[0],
+        add[1],
+        add[2],
         {
             width: jax.vmap(merged_scatter)(a.scatter[width], b.scatter[width])
             for width in a.scatter
@@ -144,7 +160,8 @@ def part_count(row: LayerRow) -> int:
     return count
 
 
-def _row(entry: Seen, spectra: int) -> LayerRow:
+def row_of(entry: Seen, spectra: int) -> LayerRow:
+    """What is known of a layer before any pass; `spectra` is the widest with a rank."""
     x, y, name = _single(entry.x, loops=2), _single(entry.y, loops=2), entry.layer.name
     width = 0 if y is None else int(y.shape[-1])
     bounded = bool(width) and is_bounded(name)
@@ -155,26 +172,39 @@ def _row(entry: Seen, spectra: int) -> LayerRow:
     return LayerRow(entry.path, name, entry.blocks, width, activation, bounded, spectrum)
 
 
-def _look(entry: Seen, row: LayerRow, sample: int) -> _Looked:
+class _Once:
+    """The columns of an array, found once however often it is asked about: what one layer gives, the
+    next one takes. A compiler does not see it, as of each it keeps only the sums that are used.
+    """
+
+    def __init__(self, sample: int) -> None:
+        self.sample = sample
+        self.known: dict[int, tuple[Array, Columns]] = {}
+
+    def columns(self, tree: PyTree) -> list[Columns]:
+        """Of the floating leaves of a tree, by blocks."""
+        return [self._of(leaf) for leaf in jax.tree.leaves(tree) if is_floating(leaf)]
+
+    def _of(self, array: Array) -> Columns:
+        if id(array) not in self.known:
+            look = partial(columns, sample=self.sample)
+            self.known[id(array)] = (array, each_block(look, array))
+        return self.known[id(array)][1]
+
+
+def _mean(found: list[Columns]) -> Array | None:
+    """(blocks, C), the mean of each unit."""
+    return found[0].total / jnp.maximum(found[0].finite, 1) if found else None
+
+
+def _look(entry: Seen, mean: Array | None, row: LayerRow) -> _Looked:
     """What a layer's arrays, (steps, …) here, add."""
-    y, x = _single(entry.y, loops=1), _single(entry.x, loops=1)
-    of_y = _columns(entry.y, sample)
+    y = _single(entry.y, loops=1)
     return _Looked(
-        of_y,
-        _columns(entry.dy, sample),
-        _columns(entry.x, sample),
-        _columns(entry.dx, sample),
-        columns(x, sample).nonzero if row.activation and x is not None else None,
         saturated(row.name, y) if row.bounded and y is not None else None,
-        scatter(y, of_y[0].total / jnp.maximum(of_y[0].count, 1))
-        if row.spectrum and y is not None
-        else None,
+        scatter(y, mean) if row.spectrum and y is not None else None,
         jax.tree.map(_summed, entry.dparams),
     )
-
-
-def _columns(tree: PyTree, sample: int) -> list[Columns]:
-    return [columns(leaf, sample) for leaf in jax.tree.leaves(tree) if is_floating(leaf)]
 
 
 def _padded(rows: Sequence[LayerRow], sets: Sequence[Sequence[Columns]]) -> list[Sequence[Columns]]:
@@ -202,7 +232,3 @@ def _summed(leaf: Array) -> Array:
     """The sum over the steps in time."""
     wide = leaf.astype(accumulation_dtype(leaf.dtype)) if is_floating(leaf) else leaf
     return wide[0] if leaf.shape[0] == 1 else wide.sum(axis=0)
-
-
-def _f32() -> Any:
-    return jax.ShapeDtypeStruct((), jnp.float32)

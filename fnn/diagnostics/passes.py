@@ -51,7 +51,8 @@ def seen_by_leaves(net: Layer, cache: PyTree, told: PyTree = None) -> list[Seen]
 
     `cache` is what its forward pass gave, `told` what its backward gave for dparams; None without one.
     """
-    return [_arranged(*found) for found in _walk(net, cache, told, "", ())]
+    known: dict[tuple[int, tuple[_Loop, ...]], tuple[Any, Any]] = {}
+    return [_arranged(*found, known) for found in _walk(net, cache, told, "", ())]
 
 
 def share_of_mean(
@@ -112,16 +113,21 @@ def examined(
     return (shares * counted).sum(), seen_by_leaves(net, cache, told)
 
 
-def over_blocks(function: Callable[[Seen], Any], seen: Seen) -> Any:
-    """``function(seen)`` for each of the blocks: an axis in front of the arrays that it gives."""
+def over_blocks(function: Callable[..., Any], seen: Seen, *more: PyTree) -> Any:
+    """``function(seen, *more)`` for each of the blocks: an axis in front of the arrays that it gives."""
     arrays = (seen.params, seen.state, seen.x, seen.y, seen.dy, seen.dparams, seen.dx)
 
-    def one(arrays: tuple[PyTree, ...]) -> Any:
-        return function(Seen(seen.path, seen.layer, (), *arrays))
+    def one(arrays: tuple[PyTree, ...], *more: PyTree) -> Any:
+        return function(Seen(seen.path, seen.layer, (), *arrays), *more)
 
-    if math.prod(seen.blocks) > 1:
-        return jax.vmap(one)(arrays)
-    alone = one(jax.tree.map(lambda leaf: leaf[0], arrays))
+    return each_block(one, arrays, *more)
+
+
+def each_block(function: Callable[..., Any], *trees: PyTree) -> Any:
+    """``function(*trees)`` along the first axis; where that is of length 1, without `vmap`."""
+    if any(leaf.shape[0] != 1 for leaf in jax.tree.leaves(trees)):
+        return jax.vmap(function)(*trees)
+    alone = function(*jax.tree.map(lambda leaf: leaf[0], trees))
     return jax.tree.map(lambda leaf: leaf[None], alone)
 
 
@@ -175,17 +181,25 @@ def _stacked(array: Any, axis: int, rounds: int) -> Any:
 
 
 def _arranged(
-    path: str, layer: Layer, kept: Kept, told: Told | None, loops: tuple[_Loop, ...]
+    path: str,
+    layer: Layer,
+    kept: Kept,
+    told: Told | None,
+    loops: tuple[_Loop, ...],
+    known: dict[tuple[int, tuple[_Loop, ...]], tuple[Any, Any]],
 ) -> Seen:
-    """The entry with its axes in order."""
+    """The entry with its axes in order. What is one array before is one after, as `known` remembers."""
     blocks = [axis for axis, loop in enumerate(loops) if not loop.time]
     times = [axis for axis, loop in enumerate(loops) if loop.time]
 
     count, steps = (math.prod(loops[axis].rounds for axis in axes) for axes in (blocks, times))
 
     def leaf(array: Any) -> Any:
-        ordered = jnp.moveaxis(array, [*blocks, *times], range(len(loops)))
-        return ordered.reshape(count, steps, *ordered.shape[len(loops) :])
+        if (id(array), loops) not in known:
+            ordered = jnp.moveaxis(array, [*blocks, *times], range(len(loops)))
+            result = ordered.reshape(count, steps, *ordered.shape[len(loops) :])
+            known[id(array), loops] = (array, result)
+        return known[id(array), loops][1]
 
     params, state, _, x, y = kept.seen
     gradients = (None, None, None) if told is None else (told.dy, told.dparams, told.dx)

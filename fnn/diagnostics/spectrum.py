@@ -22,7 +22,7 @@ from fnn.layer import Array, as_arrays
 class Scatter(NamedTuple):
     """The second moments of a set of rows."""
 
-    count: Array  # ()
+    rows: Array  # (), how many
     mean: Array  # (C,)
     products: Array  # (C, C), Σ (y - ȳ)(y - ȳ)ᵀ
 
@@ -47,10 +47,10 @@ def scatter(x: Array, mean: Array | None = None) -> Scatter:
 
 def merged_scatter(a: Scatter, b: Scatter) -> Scatter:
     """Those of the rows of both; associative, and all zeros are neutral."""
-    count = a.count + b.count
-    share = b.count / jnp.maximum(count, 1)
+    count = a.rows + b.rows
+    share = b.rows / jnp.maximum(count, 1)
     step = b.mean - a.mean
-    between = step[:, None] * step[None, :] * (a.count * share)
+    between = step[:, None] * step[None, :] * (a.rows * share)
     return Scatter(count, a.mean + step * share, a.products + b.products + between)
 
 
@@ -67,7 +67,7 @@ def rank_of(moments: Scatter) -> Rank:
     # A decomposition of NaN may raise or not end, by platform.
     values = jnp.linalg.eigvalsh(jnp.where(finite, products, 0))
     largest = values[-1]
-    floor = eps * jnp.maximum(moments.count, products.shape[0]) * largest
+    floor = eps * jnp.maximum(moments.rows, products.shape[0]) * largest
     values = jnp.where(values > floor, values, 0)
     sigma = jnp.sqrt(values)
     p = sigma / jnp.maximum(sigma.sum(), jnp.finfo(products.dtype).tiny)

@@ -28,7 +28,7 @@ SAMPLE = 16_384  # a search and a scatter take 30 ns a number, all the sums toge
 class Moments(NamedTuple):
     """The first three fields of `Statistics`, where no more is wanted."""
 
-    count: Array
+    finite: Array
     mean: Array
     squares: Array
 
@@ -40,7 +40,7 @@ class Statistics(NamedTuple):
     The counts are floats: exact up to 2²⁴ (2⁵³ in float64), and to a part in 10⁷ beyond.
     """
 
-    count: Array  # of finite numbers
+    finite: Array  # how many are finite
     mean: Array  # of none: 0
     squares: Array  # Σ (x - mean)²
     low: Array  # the smallest; of none: ∞
@@ -54,7 +54,7 @@ class Statistics(NamedTuple):
     @property
     def moments(self) -> Moments:
         """The first three fields."""
-        return Moments(self.count, self.mean, self.squares)
+        return Moments(self.finite, self.mean, self.squares)
 
     @property
     def deviation(self) -> Array:
@@ -75,7 +75,7 @@ class Statistics(NamedTuple):
 class Columns(NamedTuple):
     """What `columns` finds of an array (…, C), by unit: by index of the last axis."""
 
-    count: Array  # (C,), how many elements are finite
+    finite: Array  # (C,), how many elements are
     total: Array  # (C,), their sum
     squares: Array  # (C,), Σ (x - mean)² about the unit's own mean
     nonzero: Array  # (C,), how many are not 0, those that are not finite among them
@@ -150,7 +150,7 @@ def gathered(sets: Sequence[Sequence[Columns]]) -> Statistics:
     axis of length B in front, these are B sets. A sequence without any array is a set of no numbers.
     """
     given = [(i, array) for i, arrays in enumerate(sets) for array in arrays]
-    lengths = [arrays[0].count.shape[0] if arrays else 1 for arrays in sets]
+    lengths = [arrays[0].finite.shape[0] if arrays else 1 for arrays in sets]
     starts = np.cumsum([0, *lengths])
     dtype = computing_dtype(*(a.total for _, a in given)) if given else jnp.dtype(jnp.float32)
     size = int(starts[-1])
@@ -163,17 +163,17 @@ def gathered(sets: Sequence[Sequence[Columns]]) -> Statistics:
         arrays = [field(array).astype(dtype).reshape(-1) for _, array in given]
         return jnp.concatenate(arrays) if arrays else jnp.zeros(0, dtype)
 
-    by_unit = owners(lambda array: array.count.shape[-1])
+    by_unit = owners(lambda array: array.finite.shape[-1])
 
     def summed(values: Array) -> Array:
         return jnp.zeros(size, dtype).at[by_unit].add(values)
 
-    count, total = flat(lambda a: a.count), flat(lambda a: a.total)
+    count, total = flat(lambda a: a.finite), flat(lambda a: a.total)
     counts = summed(count)
     mean = summed(total) / jnp.maximum(counts, 1)
     own_mean = total / jnp.maximum(count, 1)
     squares = flat(lambda a: a.squares) + count * jnp.square(own_mean - mean[by_unit])
-    elements = summed(flat(lambda a: a.elements[..., None] + jnp.zeros_like(a.count)))
+    elements = summed(flat(lambda a: a.elements[..., None] + jnp.zeros_like(a.finite)))
     sample = flat(lambda a: a.sample)
     return Statistics(
         counts,
@@ -208,29 +208,29 @@ def merged(a: Statistics, b: Statistics) -> Statistics:
 
 def merged_moments(a: Moments, b: Moments) -> Moments:
     """Those of the union of two sets; associative, and all zeros are neutral."""
-    count = a.count + b.count
-    share = b.count / jnp.maximum(count, 1)
+    count = a.finite + b.finite
+    share = b.finite / jnp.maximum(count, 1)
     step = b.mean - a.mean
-    squares = a.squares + b.squares + jnp.square(step) * a.count * share
+    squares = a.squares + b.squares + jnp.square(step) * a.finite * share
     return Moments(count, a.mean + step * share, squares)
 
 
 def deviation(of: Moments) -> Array:
     """√(Σ (x - mean)² / n), 0 of no numbers; on the host where the moments are NumPy's."""
-    on = _library(of.count)
-    return on.sqrt(of.squares / on.maximum(of.count, 1))
+    on = _library(of.finite)
+    return on.sqrt(of.squares / on.maximum(of.finite, 1))
 
 
 def norm(of: Moments) -> Array:
     """√Σ x²; on the host where the moments are NumPy's."""
-    on = _library(of.count)
-    return on.sqrt(of.squares + of.count * on.square(of.mean))
+    on = _library(of.finite)
+    return on.sqrt(of.squares + of.finite * on.square(of.mean))
 
 
 def rms(of: Moments) -> Array:
     """√(Σ x² / n), 0 of no numbers; on the host where the moments are NumPy's."""
-    on = _library(of.count)
-    return norm(of) / on.sqrt(on.maximum(of.count, 1))
+    on = _library(of.finite)
+    return norm(of) / on.sqrt(on.maximum(of.finite, 1))
 
 
 def _library(given: Any) -> Any:

@@ -7,6 +7,7 @@ from fnn.train.averages import averaged_params as averaged_params
 from fnn.train.checkpoint import Checkpoints as Checkpoints
 from fnn.train.checkpoint import Restored as Restored
 from fnn.train.checkpoint import SaveError as SaveError
+from fnn.train.checkpoint import StepExistsError as StepExistsError
 from fnn.train.checkpoint import checkpoints as checkpoints
 from fnn.train.checkpoint_choice import DamagedCheckpointWarning as DamagedCheckpointWarning
 from fnn.train.checkpoint_run import Saved as Saved

@@ -44,6 +44,10 @@ class SaveError(OSError):
     train_state: PyTree | None = None  # `train.durable` puts what is not saved here
 
 
+class StepExistsError(ValueError):
+    """There is a whole checkpoint of this step."""
+
+
 class Checkpoints:
     """The checkpoints in one folder: see `checkpoints`. A context manager, closed at its end."""
 
@@ -99,15 +103,15 @@ class Checkpoints:
             before this one). Nothing of it is left, the earlier checkpoints are, and it can be saved
             when there is room.
           BlockingIOError: another writer has this folder open.
-          ValueError: there is a whole checkpoint of this step, or two leaves have the same path.
+          StepExistsError: there is a whole checkpoint of this step.
+          ValueError: two leaves have the same path.
           TypeError: a leaf is no array.
         """
         self.wait()
         step = int(np.max(np.asarray(train_state.step))) if step is None else step
         leaves = trees.described(train_state)
         self.claim()
-        if _first_process():
-            self._make_way(step)
+        self._make_way(step)
         arrays = trees.arrays_of(train_state, copied=self._background)
         saved = saved_now(step, self._settings or {}, score, leaves)
         if self._background:
@@ -203,13 +207,14 @@ class Checkpoints:
         there = set(self.steps())
         if step in there - self._damaged:
             if not files.faults(files.step_folder(self.folder, step)):
-                raise ValueError(
+                raise StepExistsError(
                     f"{files.step_folder(self.folder, step)}: expected a step that is not saved yet, got "
                     "one that is; go on from the newest, or save in another folder"
                 )
             self._damaged.add(step)
-        for damaged in self._damaged & there:
-            files.set_aside(files.step_folder(self.folder, damaged))
+        if _first_process():
+            for damaged in self._damaged & there:
+                files.set_aside(files.step_folder(self.folder, damaged))
         self._damaged.clear()
 
     def _write_later(self, saved: Saved, arrays: PyTree) -> None:

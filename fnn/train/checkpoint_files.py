@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import weakref
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -110,7 +111,7 @@ def clean(folder: Path) -> None:
 
 
 class Lock:
-    """One writer at a time: held from when it is made until `release` or the end of the process.
+    """One writer at a time: held from when it is made until `release`, or nobody has it any more.
 
     Raises:
       BlockingIOError: another writer, of this process or another one, holds it.
@@ -130,12 +131,13 @@ class Lock:
                 f"{folder}: expected one writer at a time, got another one, of process {holder}, that "
                 "is still open; close it, wait for its end, or take another folder",
             ) from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Let another writer in."""
-        os.close(self._descriptor)
+        self._close()
 
 
 def reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, Sharding
 
 from fnn.extras import require
 from fnn.layer import PyTree
@@ -124,8 +125,9 @@ def read(folder: Path, like: PyTree, saved: Mapping[str, Leaf]) -> PyTree:
 
     def how(name: str, leaf: Any) -> Any:
         sharding = shardings[name]
-        # Keys are small, and their data has an axis more than the sharding speaks of.
-        if sharding is None or len(sharding.device_set) == 1 or _is_key(leaf.dtype):
+        one = sharding is None or len(sharding.device_set) == 1
+        # That of a key fits its data, whose last axis it leaves whole, if it goes by axes.
+        if one or (_is_key(leaf.dtype) and not isinstance(sharding, NamedSharding)):
             return ocp.RestoreArgs(restore_type=np.ndarray)
         return ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=sharding)
 
@@ -147,7 +149,7 @@ def read(folder: Path, like: PyTree, saved: Mapping[str, Leaf]) -> PyTree:
     return jax.tree.unflatten(structure, restored)
 
 
-def _as_it_was(array: Any, leaf: Leaf, sharding: jax.sharding.Sharding | None) -> jax.Array:
+def _as_it_was(array: Any, leaf: Leaf, sharding: Sharding | None) -> jax.Array:
     """The leaf from what was stored of it, which is nothing where it has no elements."""
     if leaf.implementation is not None:
         if array is None:
@@ -172,7 +174,7 @@ def _weak(array: np.ndarray) -> jax.Array:
     return weak.reshape(array.shape)
 
 
-def _sharding(leaf: Any) -> jax.sharding.Sharding | None:
+def _sharding(leaf: Any) -> Sharding | None:
     """Where a leaf is bound to be; None where jax may choose."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf.sharding

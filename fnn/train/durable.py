@@ -8,32 +8,30 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
-from fnn.train.batches import steps_per_epoch
-from fnn.train.checkpoint import Checkpoints, SaveError, checkpoints
-from fnn.train.epoch import example_count
+from fnn.train.checkpoint import Checkpoints, SaveError, StepExistsError, checkpoints
+from fnn.train.feed import Source, counted, is_source
 from fnn.train.fit import Report, fit
 from fnn.train.interrupt import Interruption, interruptible, leave
+from fnn.train.options import Batch
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
-from fnn.train.step import Batch
 
 
 def durable(
     folder: str | os.PathLike[str],
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     train_state: TrainState,
-    examples: Batch,
+    examples: Batch | Source,
     *,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     save_steps: int | None = None,
     save_minutes: float | None = 10.0,
     keep: int = 3,
@@ -101,14 +99,17 @@ def durable(
     for name, value in (("save_steps", save_steps), ("save_minutes", save_minutes)):
         if value is not None and not value > 0:
             raise ValueError(f"expected {name} above 0, or None, got {value}")
-    count = example_count(jax.tree.map(jnp.asarray, examples))
-    total = epochs * steps_per_epoch(count, batch_size)
-    common = {**(settings or {}), "batch_size": batch_size, "examples": count}
+    size, per_epoch = counted(examples, batch_size)
+    total = epochs * per_epoch
+    count = examples.count if is_source(examples) else counted(examples, None)[0]
+    common = {**(settings or {}), "batch_size": size, "examples": count}
     saved = checkpoints(folder, keep=keep, best=best, settings=common, background=background)
     if saved.steps():
-        train_state = saved.restore(train_state, may_differ=may_differ).train_state
+        shardings = options.get("shardings")
+        like = train_state if shardings is None else shardings.place(train_state)
+        train_state = saved.restore(like, may_differ=may_differ).train_state
     made = int(train_state.step)
-    if saved.steps() and made >= total:
+    if saved.steps() and epochs >= 1 and made >= total:
         return iter(())
     reports = fit(
         net, loss, optimizer, train_state, examples, epochs=epochs, batch_size=batch_size, **options
@@ -165,6 +166,10 @@ def _saving(
                 saved.save(latest.train_state, score=score(latest))
                 if last:
                     saved.wait()
+            except StepExistsError:
+                if not last:
+                    raise
+                # An exception, such as Ctrl-C, came when it was just saved.
             except SaveError as error:
                 if last:
                     error.train_state = latest.train_state

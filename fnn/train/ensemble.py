@@ -73,8 +73,8 @@ def sampled_predictions(
     """Predictions (count, N, …) of one network, with other draws of its noise in each: MC dropout.
 
     The layers that draw do so as in training; those with a state (batch norm) use it as in `predict`.
-    Their mean approximates that of the posterior that dropout stands for. Source: Gal and Ghahramani
-    (2016).
+    Their mean approximates that of the posterior that dropout stands for; `augment.averaged` gives it
+    with less memory. Source: Gal and Ghahramani (2016).
 
     Raises:
       ValueError: less than one sample is asked for, or there is no key.

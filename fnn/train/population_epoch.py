@@ -78,19 +78,26 @@ def epoch(
         gathered once for all of them. The results are the same; it only saves time.
       own_examples: x and target have a leading axis of N, each member's own examples (resamples,
         folds); otherwise all members share the examples.
-      chunk: so many members at once, and one chunk after another; None for all at once. Less memory.
+      chunk: so many members at once, and one chunk after another; None for all at once. Less memory; and
+        on a CPU, 1 for convnets: several members' convolutions are one in groups, which XLA is slow at
+        there (4 convnets: 5 times as long as one by one), while dense layers gain.
       donate: whether the members that go in give their memory to those that come out.
       options: as for `train.step`.
 
     Raises:
       ValueError: no examples, or fewer than a batch; less than one step a call or member a chunk; keys
-        that differ although `same_batches` is set, or examples of one member each as well.
+        that differ although `same_batches` is set, or examples of each member as well; shardings, which
+        are those of a single network.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
     if steps is not None and steps < 1:
         raise ValueError(f"expected at least one step a call, or None for an epoch, got {steps}")
     if same_batches and own_examples:
         raise ValueError("expected same_batches or own_examples, got both")
+    if options.get("shardings") is not None:
+        raise ValueError(
+            "expected no shardings: population.spread says where members lie, and each is on one device"
+        )
     _check_chunk(chunk)
     advance = step_function(net, loss, optimizer, **options)
 

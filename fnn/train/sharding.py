@@ -24,7 +24,7 @@ from fnn.train.derivation import Derivation, Derived, Rest
 from fnn.train.mesh import BATCH_AXES
 from fnn.train.options import Batch
 from fnn.train.sharding_rules import Rules, data_parallel, names_of, resolve
-from fnn.train.state import TrainState
+from fnn.train.state import TrainState, copy
 from fnn.tree import paths
 
 P = PartitionSpec
@@ -51,9 +51,10 @@ class MeshShardings(NamedTuple):
     batch_axes: tuple[str, ...]
 
     def place(self, train_state: TrainState) -> TrainState:
-        """The train state with every leaf at its place; each process keeps what its devices hold.
+        """The train state with every leaf at its place, in memory of its own.
 
-        It may be called again, and on a state that lies on another mesh.
+        It may be called again, and on a state that lies on another mesh. Each process keeps what its
+        devices hold.
 
         Raises:
           ValueError: a rule does not fit, see `train.shardings`; or an axis of the mesh splits nothing,
@@ -71,7 +72,9 @@ class MeshShardings(NamedTuple):
                 f"expected rules that split a parameter over every axis of the mesh, got none for "
                 f"{', '.join(map(repr, idle))}, whose devices would all do the same"
             )
-        return self._each(train_state, placed, self._put)
+        # A copy first: on the first device of several, a transfer may share memory with what it is given,
+        # which the step would then take.
+        return self._each(copy(train_state), placed, self._put)
 
     def batch(self, batch: Batch) -> Batch:
         """The batch with its examples spread over the devices, within a compiled call.
@@ -233,8 +236,9 @@ def shardings(
     device. So is the network's state, but for `state_rules`. Batches are split by examples.
 
     Parameters that are split over an axis of the batch (`fully_sharded`) are gathered once a step, for
-    its forward and backward passes; gradients, slots and updates stay split. The gradients are summed
-    over the devices and cut (on a GPU or TPU in one message, reduce-scatter).
+    its forward and backward passes, in which a device needs room for all of them; between the steps it
+    holds its part, and gradients, slots and updates stay split. The gradients are summed over the devices
+    and cut, for which XLA has one message on a GPU or TPU (reduce-scatter), and on a CPU two.
 
     Args:
       mesh: from `train.mesh`, or any whose axes are of type Auto.

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array, Layer, PyTree
-from fnn.optimizers import Minimizer, Optimizer
 from fnn.optimizers.optimizer import check_optimizer
 from fnn.random import child_key
+from fnn.train.precision import AnyOptimizer
 
 
 class TrainState(NamedTuple):
@@ -22,7 +22,7 @@ class TrainState(NamedTuple):
     step: Array  # (), int32: the steps made
 
 
-def init(net: Layer, optimizer: Optimizer | Minimizer, key: Array, x: PyTree) -> TrainState:
+def init(net: Layer, optimizer: AnyOptimizer, key: Array, x: PyTree) -> TrainState:
     """The state before the first step, for inputs shaped like the batch `x`.
 
     All of it is memory of its own: the first step, to which it is donated, takes neither the caller's
@@ -49,8 +49,20 @@ def copy(train_state: TrainState) -> TrainState:
     def fresh(leaf: Any) -> Array:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf.copy()  # of which a process has a part only, and no transfer does it
+        if _is_spread_key(leaf):  # of which, as a key, device_put makes no copy (jax 0.10)
+            words = jax.device_put(jax.random.key_data(leaf), may_alias=False)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
         # A transfer in place, because jnp.copy would compile a program for every shape.
         owned = leaf if isinstance(leaf, jax.Array) else np.array(leaf)
         return jax.device_put(owned, may_alias=False)
 
     return jax.tree.map(fresh, train_state)
+
+
+def _is_spread_key(leaf: Any) -> bool:
+    """Whether this is a typed key that lies on several devices."""
+    return (
+        isinstance(leaf, jax.Array)
+        and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        and len(leaf.sharding.device_set) > 1
+    )

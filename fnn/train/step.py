@@ -59,6 +59,7 @@ def step(
     of the smallest parameter. This last stands for all, as a rate or a decay acts on all alike: to look
     at every parameter would cost the step of an MLP a fifth of its time. It does not stand for those of
     other `groups`, least of all where it is frozen. `fit` looks at all of them after each call.
+    With `loss_scaling`, a step that is not finite is a batch that is skipped, as said there, and counts.
 
     A minimizer is given the batch as its objective: the mean loss and its gradient, from the state of
     the network before the step and with the draws of the step, whatever parameters it asks about. The

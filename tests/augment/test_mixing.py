@@ -166,7 +166,7 @@ def test_soft_labels_mix_again_and_wrong_ones_are_refused(key, rng):
             build(3)(key, (x, ()))
         with pytest.raises(ValueError, match="number of classes of at least 1, got 0"):
             build(0)
-        with pytest.raises(ValueError, match="alpha from 0.0"):
+        with pytest.raises(ValueError, match="alpha from"):
             build(2, -1)
         with pytest.raises(ValueError, match="keeps shapes and dtypes"):
             augment.sometimes(0.5, build(3))(key, (x, labels))

@@ -4,6 +4,7 @@ As a program, `python fuzzing.py SUBJECT COUNT` runs one in a process of its own
 may grow by no more than `MAX_GROWTH`, and prints what it saw as JSON.
 """
 
+import contextlib
 import json
 import random
 import sys
@@ -12,10 +13,10 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
-from fuzz_subjects import NAME, REFUSED, SUBJECTS, UNKNOWN
+from fuzz_subjects import NAME, REFUSED, SUBJECTS, UNKNOWN, Subject
 
 ALLOWANCE = 1 << 20  # bytes that a reader may take beside twice the file and twice the answer
-MAX_SECONDS = 1.0  # of the processor, for files of some kilobytes
+MAX_SECONDS = 1.0  # for files of some kilobytes
 MAX_GROWTH = 96 << 20  # bytes of address space, for a whole campaign
 
 
@@ -59,7 +60,7 @@ def campaign(name: str, count: int, every: int, seed: int = 0) -> dict[str, floa
         watched = number % every == 0
         if watched:
             tracemalloc.start()
-        start = time.process_time()
+        start = time.perf_counter()
         answer, refusal = None, NAME
         try:
             answer = subject.read(data)
@@ -68,18 +69,29 @@ def campaign(name: str, count: int, every: int, seed: int = 0) -> dict[str, floa
         except Exception as error:
             raise AssertionError(f"{name} {number}: {error!r} for {data!r}") from error
         assert NAME in refusal, f"{name} {number}: {refusal} for {data!r}"
-        slowest = max(slowest, time.process_time() - start)
-        assert slowest < MAX_SECONDS, f"{name} {number}: {slowest} s for {data!r}"
+        seconds = time.perf_counter() - start
         if watched:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             excess = peak - 2 * (len(data) + (0 if answer is None else size(answer)))
             most = max(most, excess)
             assert excess <= ALLOWANCE, f"{name} {number}: {peak} bytes for {data!r}"
+        if seconds >= MAX_SECONDS:  # of the wall's clock, which others may have delayed
+            seconds = processor_seconds(subject, data)
+            assert seconds < MAX_SECONDS, f"{name} {number}: {seconds} s for {data!r}"
+        slowest = max(slowest, seconds)
         expected = subject.oracle(data, answer)
         assert judged(answer, expected), f"{name} {number}: {answer!r} for {data!r}"
         accepted += answer is not None
     return {"files": count, "accepted": accepted, "slowest s": slowest, "excess bytes": most}
+
+
+def processor_seconds(subject: Subject, data: bytes) -> float:
+    """How long the processor is busy with a file that is read once more."""
+    start = time.process_time()
+    with contextlib.suppress(ValueError):
+        subject.read(data)
+    return time.process_time() - start
 
 
 def judged(answer: Any, expected: Any) -> bool:

@@ -211,8 +211,8 @@ def test_bounds_are_the_callers_to_lower(tmp_path):
 
 def test_a_bomb_is_refused_before_it_unpacks():
     """Two bombs: one that says how large it is, and one whose array is small."""
-    zeros = bytes(2**26)
-    honest = zipped(("a.npy", described("(16777216,)", body=zeros)), compression=8)
+    zeros = bytes(2**24)
+    honest = zipped(("a.npy", described("(4194304,)", body=zeros)), compression=8)
     hidden = zipped(("a.npy", described() + zeros), compression=8)
     for data, words in ((honest, "at most 1048576 bytes"), (hidden, "expected the end|at most")):
         tracemalloc.start()

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import tracemalloc
 import warnings
 import zlib
@@ -195,3 +196,10 @@ def test_text_that_unpacks_to_megabytes_is_never_unpacked(colour):
     np.testing.assert_array_equal(decode_image(data), colour)
     assert tracemalloc.get_traced_memory()[1] < 2**19
     tracemalloc.stop()
+
+
+def test_without_pillow_the_message_says_how_to_get_it(colour, monkeypatch):
+    data = encoded(colour)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(ImportError, match=r'pip install "fnn\[data\]"'):
+        decode_image(data)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnn.data import read_images
-from fnn.data.cifar import read_cifar10_jpeg
+from fnn.data import read_cifar, read_images
+from fnn.data.cifar import CIFAR10_CLASSES, read_cifar10_jpeg
 
 
 def encoded(pixels, kind="PNG"):
@@ -218,7 +218,7 @@ def test_a_tar_of_train_and_test_is_a_data_set(tar, rng):
         read_cifar10_jpeg(tar(other | mixed))
 
 
-def test_some_real_images(real_data):
+def test_the_first_real_images_are_those_of_the_exact_pixels(real_data):
     with tarfile.open(real_data / "cifar10" / "cifar10-jpeg.tar.gz") as archive:
         chosen = [archive.next() for _ in range(300)]
         part = {file.name: archive.extractfile(file).read() for file in chosen}
@@ -229,4 +229,10 @@ def test_some_real_images(real_data):
     got = read_images(io.BytesIO(out.getvalue()))
     assert got.images.shape == (300, 32, 32, 3)
     assert got.names[:2] == ("train/frog/0000.jpg", "train/truck/0000.jpg")
-    assert len(got.classes) == 10
+    assert got.classes == CIFAR10_CLASSES  # which are in order of their names
+    exact = read_cifar(real_data / "cifar10" / "cifar-10-batches-bin" / "data_batch_1.bin")
+    np.testing.assert_array_equal(got.labels, exact.labels[:300, 0])
+    difference = got.images.astype(np.float64) - exact.images[:300]
+    psnr = 20 * np.log10(255) - 10 * np.log10(np.mean(difference**2, axis=(1, 2, 3)))
+    assert abs(psnr.mean() - 30.5) < 0.5
+    assert psnr.min() > 23

@@ -15,7 +15,7 @@ import pytest
 
 from fnn import data, losses, models, optimizers, train
 from fnn.data import order
-from fnn.data.host_batches import Arrays
+from fnn.data.host_batches import Arrays, example_generator
 from fnn.train.batches import batch_indices
 from fnn.train.epoch import take
 
@@ -150,6 +150,17 @@ def test_random_changes_depend_on_key_epoch_and_example_alone(key):
     assert len(np.unique(drawn[:, 0])) == len(drawn) == 96  # no two alike, nor of two epochs
     elsewhere = changes(pipeline, 0, 6, key=jax.random.fold_in(key, 1))
     assert not set(drawn[:, 0]) & {row[0] for row in elsewhere.values()}
+
+
+@pytest.mark.parametrize("last", [2, 2**31, 2**32 - 1])
+def test_no_two_examples_epochs_or_runs_share_a_stream(last):
+    places = [(last, last, 5, 7), (last, last - 1, 5, 7), (last - 1, last, 5, 7)]
+    places += [(last, last, 4, 7), (last, last, 5, 6), (last, last, 7, 5), (0, 0, 0, 0)]
+    drawn = {
+        example_generator(np.array(words, np.uint32), epoch, index).random()
+        for *words, epoch, index in places
+    }
+    assert len(drawn) == len(places)
 
 
 def test_a_transform_comes_before_the_random_change(key):

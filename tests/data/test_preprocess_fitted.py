@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from fnn.data import load, preprocess
+from fnn.data import preprocess
 from fnn.data.preprocess import fitted as machinery
-from fnn.train import load_weights, save_weights
 
 rng = np.random.default_rng(0)
 TRAIN = (rng.standard_normal((60, 12)) @ rng.standard_normal((12, 12))).reshape(60, 2, 3, 2) + 3
@@ -155,6 +154,14 @@ def test_numpy_and_compiled_jax_agree_with_the_fit_as_argument_or_constant(fit):
 
 
 @every_fit
+def test_one_example_is_a_batch_of_one(fit):
+    fitted = fit(TRAIN)
+    one, batch = fitted.apply(OTHER[0]), fitted.apply(OTHER[:1])
+    np.testing.assert_allclose(one, batch[0], rtol=1e-12)
+    np.testing.assert_allclose(fitted.invert(one), fitted.invert(batch)[0], rtol=1e-12)
+
+
+@every_fit
 def test_a_training_part_on_the_device_is_fitted_alike(fit):
     x = TRAIN.astype(np.float32)
     jax.tree.map(partial(np.testing.assert_array_equal, strict=True), fit(jnp.asarray(x)), fit(x))
@@ -186,47 +193,6 @@ def test_global_contrast_of_a_flat_example_is_0_and_faint_ones_are_bounded_by_th
     np.testing.assert_allclose(out, [[0, 0], [-0.1, 0.1]], atol=1e-7)
     half = preprocess.global_contrast().apply(np.array([[0, 60000.0]], np.float16))
     np.testing.assert_array_equal(half, np.array([[-1, 1]], np.float16), strict=True)
-
-
-def test_steps_are_fitted_one_on_what_the_other_makes():
-    x = TRAIN.astype(np.float32)
-    steps = (preprocess.global_contrast(), preprocess.standardize, FITS["zca, epsilon"])
-    fitted = preprocess.fit(x, *steps)
-    first = steps[0].apply(x)
-    second = preprocess.standardize(first)
-    third = preprocess.zca(second.apply(first), epsilon=0.5)
-    np.testing.assert_array_equal(fitted.steps[2].matrix, third.matrix)
-    np.testing.assert_array_equal(fitted.apply(x), third.apply(second.apply(first)))
-    with pytest.raises(TypeError, match="can be inverted, got GlobalContrast"):
-        fitted.invert(x)
-    undoable = preprocess.compose(*fitted.steps[1:])
-    np.testing.assert_allclose(undoable.invert(undoable.apply(first)), first, atol=1e-4)
-
-
-def test_a_data_set_is_fitted_on_its_training_part_alone():
-    digits = load("digits")
-    small = digits._replace(
-        train=digits.train._replace(x=digits.train.x[:300], y=digits.train.y[:300])
-    )
-    out, fitted = preprocess.preprocessed(small, preprocess.standardize, FITS["zca, epsilon"])
-    np.testing.assert_array_equal(out.train.x, fitted.apply(small.train.x))
-    np.testing.assert_array_equal(out.test.x, fitted.apply(small.test.x))
-    far = small._replace(test=small.test._replace(x=small.test.x + 100))
-    again = preprocess.preprocessed(far, preprocess.standardize, FITS["zca, epsilon"])[1]
-    jax.tree.map(np.testing.assert_array_equal, again, fitted)
-    assert fitted.steps[0].constant.any()  # the corners of the digits are always black
-    np.testing.assert_array_equal(out.train.y, small.train.y)
-
-
-def test_what_is_fitted_is_saved_with_the_network(tmp_path):
-    x = TRAIN.astype(np.float32)
-    fitted = preprocess.fit(
-        x, preprocess.global_contrast(), preprocess.standardize, FITS["whitened pca"]
-    )
-    save_weights(tmp_path / "w.safetensors", {}, {}, constants=fitted)
-    loaded = load_weights(tmp_path / "w.safetensors", {}, {}, constants=fitted).constants
-    np.testing.assert_array_equal(loaded.apply(x), fitted.apply(x))
-    assert loaded.steps[1].examples == 60
 
 
 @every_fit
@@ -278,16 +244,3 @@ def test_settings_that_make_no_sense_are_refused(build, words):
     with pytest.raises(ValueError, match="expected") as caught:
         build()
     assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("step", [3, preprocess.GlobalContrast, None])
-def test_steps_that_are_none_are_refused(step):
-    with pytest.raises(TypeError, match="expected fitted steps"):
-        preprocess.compose(step)
-
-
-def test_fits_that_are_none_are_refused():
-    with pytest.raises(TypeError, match="expected a function of the training part, got 3"):
-        preprocess.fit(TRAIN, 3)
-    with pytest.raises(TypeError, match="expected fitted steps with a method apply"):
-        preprocess.fit(TRAIN, lambda x: x)

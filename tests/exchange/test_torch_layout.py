@@ -7,18 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_formulas as formulas
+from torch_convnet import convnet, drawn, first_last, forward, norm
 
-from fnn import chain, exchange, frozen, layers, models, repeat
+from fnn import chain, exchange, layers, models
 from fnn.compose.bidirectional import bidirectional
-
-
-def first_last(image):
-    """(N, C, H, W) and (N, H, W, C)."""
-    return np.moveaxis(image, 1, -1)
-
-
-def norm(width):
-    return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (width,))
 
 
 def recurrent(gates, inputs, features, suffix="l0"):
@@ -94,16 +86,6 @@ SUBJECTS = {
 QUICK = ("convolution", "transposed", "gru")
 
 
-def drawn(shapes, rng, dtype=np.float64):
-    """Variances are positive."""
-    return {
-        name: (
-            rng.uniform(0.5, 1, shape) if name.endswith("var") else rng.normal(size=shape)
-        ).astype(dtype)
-        for name, shape in shapes.items()
-    }
-
-
 def as_written(weights):
     """The same function with what torch has twice in one place: how we write it."""
     same = dict(weights)
@@ -141,49 +123,6 @@ def test_outputs_are_torch_s_and_weights_come_back(subject, rng):
         jax.tree.map(np.testing.assert_array_equal, again.params, found.params)
 
 
-def convnet():
-    return chain(
-        conv=layers.convolution(4, 3, padding=1),
-        norm=layers.batch_norm(),
-        act=layers.relu(),
-        flat=layers.flatten(),
-        hidden=frozen(layers.linear(5)),
-        logits=layers.linear(3),
-    )
-
-
-def state_dict(rng):
-    """As of ``Sequential(Conv2d, BatchNorm2d, ReLU, Flatten, Linear, Linear)``."""
-    parts = {
-        "0": {"weight": (4, 2, 3, 3), "bias": (4,)},
-        "1": norm(4),
-        "4": {"weight": (5, 4 * 3 * 2), "bias": (5,)},
-        "5": {"weight": (3, 5), "bias": (3,)},
-    }
-    tensors = {
-        f"{module}.{name}": value
-        for module, shapes in parts.items()
-        for name, value in drawn(shapes, rng, np.float32).items()
-    }
-    return tensors | {"1.num_batches_tracked": np.asarray(7)}
-
-
-@pytest.fixture
-def loaded(rng, key):
-    tensors, x = state_dict(rng), rng.normal(size=(2, 2, 3, 2)).astype(np.float32)
-    net = convnet()
-    params, state = net.init(key, first_last(x))
-    return net, params, state, tensors, x
-
-
-def forward(tensors, x):
-    """What that module gives, and what after its norm."""
-    modules = {n[0]: {k[2:]: v for k, v in tensors.items() if k[0] == n[0]} for n in tensors}
-    y = formulas.batch_norm(modules["1"], formulas.convolution(modules["0"], x, 1, 1, 1))
-    hidden = formulas.linear(modules["4"], np.maximum(y, 0).reshape(len(x), -1))
-    return formulas.linear(modules["5"], hidden), y
-
-
 def test_a_convnet_with_its_flattened_images(loaded):
     net, params, state, tensors, x = loaded
     options = {"flattened": {"hidden": (3, 2, 4)}}
@@ -200,40 +139,6 @@ def test_a_convnet_with_its_flattened_images(loaded):
     assert {*back, "1.num_batches_tracked"} == tensors.keys()
     for name, value in back.items():
         np.testing.assert_array_equal(value, tensors[name])
-
-
-def test_parity_names_the_first_layer_that_differs(loaded):
-    net, params, state, tensors, x = loaded
-    found = exchange.from_torch(net, params, state, tensors)  # the rows of hidden in another order
-    output, normal = forward(tensors, x)
-    seen = {"norm": first_last(normal), "act": np.maximum(first_last(normal), 0)}
-    report = exchange.parity(net, found.params, found.state, first_last(x), output, seen)
-    assert report.first.path == "output"
-    assert [row.agrees for row in report.rows] == [True, True, False]
-    assert "DIFFERS output" in str(report)
-    wrong = found.params | {
-        "norm": found.params["norm"]._replace(scale=found.params["norm"].scale + 1)
-    }
-    report = exchange.parity(net, wrong, found.state, first_last(x), output, seen)
-    assert report.first.path == "norm"
-    assert "the first that differs: norm (batch_norm)" in str(report)
-
-
-def test_parity_refuses_what_it_cannot_compare(loaded):
-    net, params, state, _, x = loaded
-    with pytest.raises(ValueError, match=r"paths of layers, .*'conv'.*got \['cnov'\]"):
-        exchange.parity(net, params, state, first_last(x), np.zeros((2, 3)), {"cnov": x})
-    with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(2, 4\)"):
-        exchange.parity(net, params, state, first_last(x), np.zeros((2, 4)))
-
-
-def test_numbers_that_are_not_finite_agree_with_themselves_alone(key):
-    net, x = layers.linear(2), jnp.ones((1, 1))
-    params, state = net.init(key, x)
-    params = params._replace(w=jnp.array([[jnp.inf, 1.0]]), b=jnp.zeros(2))
-    assert exchange.parity(net, params, state, x, np.array([[np.inf, 1.0]])).agrees
-    assert not exchange.parity(net, params, state, x, np.array([[np.inf, np.nan]])).agrees
-    assert not exchange.parity(net, params, state, x, np.array([[np.nan, 1.0]])).agrees
 
 
 def test_another_network_is_refused_with_all_that_differs(loaded):
@@ -319,18 +224,6 @@ def test_a_flattened_image_of_another_size(loaded):
     net, params, state, tensors, _ = loaded
     with pytest.raises(ValueError, match=r"hidden .*flattened image of \(3, 3, 4\)"):
         exchange.from_torch(net, params, state, tensors, flattened={"hidden": (3, 3, 4)})
-
-
-def test_blocks_that_repeat_in_parity(key):
-    net = repeat(layers.linear(2), 3)
-    x = jnp.ones((1, 2))
-    params, state = net.init(key, x)
-    outputs, y = [], x
-    for i in range(3):
-        y = y @ params["block"].w[i]
-        outputs.append(np.asarray(y))
-    report = exchange.parity(net, params, state, x, outputs[-1], {"block": np.stack(outputs)})
-    assert report.agrees
 
 
 def test_torch_itself_agrees(rng, key):

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from experiments import mnist
+from experiments import mnist, results
 from experiments.networks import weights_file
 from experiments.resume import Terminated
 
@@ -32,6 +34,26 @@ def outcome(out):
             numbers.pop(name, None)
     pictures = {path.name: path.read_bytes() for path in out.glob("*.png")}
     return lines, result, pictures, weights_file(out).read_bytes()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn():
+    """The bits that the curves are drawn from, in place of pictures, which take longer than training."""
+
+    def curves(out, record, classifier):
+        del classifier
+        numbers = (*record.training, *record.held_out)
+        (out / "curves.png").write_bytes(b"".join(np.asarray(part).tobytes() for part in numbers))
+
+    def nothing(*arguments):
+        del arguments
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(results, "draw_training", curves)
+        patched.setattr(
+            results, "plots", SimpleNamespace(mistakes=nothing, confusion=nothing, save=nothing)
+        )
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +85,7 @@ def steps_in(out):
     ("error", "code", "words"),
     [
         (KeyboardInterrupt, 130, "by Ctrl-C after 22 of 44"),
-        (Terminated, 143, "by SIGTERM after 22"),
+        pytest.param(Terminated, 143, "by SIGTERM after 22", marks=pytest.mark.slow),
     ],
 )
 def test_goes_on_after_a_signal(error, code, words, whole, tmp_path, monkeypatch, capsys):
@@ -83,11 +105,14 @@ def test_goes_on_after_a_signal(error, code, words, whole, tmp_path, monkeypatch
     assert outcome(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_steps_after_the_last_checkpoint_are_made_again(whole, tmp_path, monkeypatch, capsys):
     """As after kill -9: the log has more than the checkpoint, and its last line is cut."""
     with monkeypatch.context() as patched:
         stop_after(33, KeyboardInterrupt, patched)
-        patched.setattr("experiments.resume.Saves.end", lambda *_, **__: None)
+        patched.setattr(
+            "experiments.resume.Saves.end", lambda saves, *_, **__: saves._saved.close()
+        )
         assert run(tmp_path, "--save-every", "20") == 130
     assert steps_in(tmp_path) == [22]
     with (tmp_path / "log.jsonl").open("a") as log:
@@ -100,6 +125,7 @@ def test_steps_after_the_last_checkpoint_are_made_again(whole, tmp_path, monkeyp
     assert "the log ends at step 0, before the checkpoint" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_with_what_differs(tmp_path, capsys):
     arguments = ["--epochs", "1", "--save-every", "11"]
     assert run(tmp_path, *arguments) == 0
@@ -113,12 +139,14 @@ def test_other_settings_are_refused_with_what_differs(tmp_path, capsys):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_from_the_start_where_nothing_is(tmp_path, capsys):
     assert run(tmp_path, "--epochs", "1", "--resume") == 0
     assert "no checkpoint in" in capsys.readouterr().out
     assert steps_in(tmp_path) == [11]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_neither_the_training_nor_the_run(whole, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -143,10 +171,10 @@ def command(out, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_a_process_that_is_stopped_and_another_that_goes_on(number, code, tmp_path):
-    many = ["--save-every", "11", "--epochs", "40"]
+    many = ["--save-every", "33", "--epochs", "30"]
     assert run(tmp_path / "whole", *many) == 0
     out = tmp_path / "stopped"
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command(out, *many, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL
         )
@@ -157,6 +185,6 @@ def test_a_process_that_is_stopped_and_another_that_goes_on(number, code, tmp_pa
         process.send_signal(number)
         assert process.wait(300) == code
     made = steps_in(out)[-1]
-    assert 0 < made < 440
+    assert 0 < made < 330
     assert run(out, *many, "--resume") == 0
     assert outcome(out) == outcome(tmp_path / "whole")

@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import jax
-
-jax.config.update("jax_platforms", "cpu")
-
 import jax.numpy as jnp
 import numpy as np
 import sharded
@@ -20,6 +17,7 @@ from fnn import train
 
 
 def main(coordinator, processes, process, mesh, folder):
+    jax.config.update("jax_platforms", "cpu")
     found = train.distributed.start(coordinator, int(processes), int(process), timeout=60)
     assert train.distributed.start() == found
     assert (found.processes, found.process) == (int(processes), int(process))

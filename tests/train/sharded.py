@@ -9,7 +9,11 @@ import os
 import sys
 
 if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    # Compiling is what takes time, and the less the code is optimized for the CPU, the less.
+    os.environ["XLA_FLAGS"] = (
+        "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+        "--xla_llvm_disable_expensive_passes=true"
+    )
 
 import jax
 import jax.numpy as jnp
@@ -135,11 +139,12 @@ def trajectory(name, optimizer, dtype, sharding, micro_batches=1):
     }
 
 
-def compiled_step(name, sharding, batch_size=64):
+def compiled_step(name, sharding, batch_size=72):
     """Whether places, memory and traces are kept; and the collectives of the step."""
     optimizer, dtype = OPTIMIZERS["adam"](), jnp.dtype("float32")
     shardings, (x, target) = placed(name, sharding), examples(name, dtype)
-    state = shardings.place(start(name, optimizer, dtype))
+    given = start(name, optimizer, dtype)
+    state = shardings.place(given)
     batch = jax.tree.map(lambda a: jnp.resize(a, (batch_size, *a.shape[1:])), (x, target))
     batch = jax.device_put(batch, shardings.batch_sharding)
     step = train.step(NETWORKS[name](), LOSS, optimizer, shardings=shardings)
@@ -153,6 +158,8 @@ def compiled_step(name, sharding, batch_size=64):
     donated = [leaf.is_deleted() for leaf in jax.tree.leaves(state.params)]
     parts = [list(p.addressable_shards[0].data.shape) for p in jax.tree.leaves(after.params)]
     step(after, batch)
+    np.asarray(jax.random.key_data(given.key))  # which no step has taken
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(given.params))
     return {
         "kept": all(kept),
         "donated": all(donated),
@@ -181,6 +188,32 @@ def draws(sharding):
     data = (x, target) if shardings is None else shardings.replicate((x, target))
     x, target, y = jax.jit(drawn)(data, jax.random.key(3))
     return {"x": as_lists(x), "target": as_lists(target), "y": as_lists(y)}
+
+
+def restored(folder):
+    """Six steps on one mesh; and three on it, saved, and three more on each of several others."""
+    name, optimizer, dtype = "dense", OPTIMIZERS["adam"](), jnp.dtype("float64")
+    data, first = examples(name, dtype), start(name, optimizer, dtype)
+
+    def losses(state, sharding):
+        shardings = placed(name, sharding)
+        run = train.epoch(
+            NETWORKS[name](), LOSS, optimizer, batch_size=BATCH, steps=3, shardings=shardings
+        )
+        state, infos = run(state, data if shardings is None else shardings.replicate(data))
+        return state, np.asarray(infos.loss).tolist()
+
+    state, before = losses(placed(name, "fsdp").place(train.copy(first)), "fsdp")
+    result = {}
+    with train.checkpoints(folder) as saved:
+        saved.save(state)
+        for sharding in ("fsdp", "mix_fsdp", "dp", "one"):
+            shardings = placed(name, sharding)
+            like = train.copy(first) if shardings is None else shardings.place(first)
+            state = saved.restore(like).train_state
+            parts = state.params["hidden_2"].w.addressable_shards[0].data.shape
+            result[sharding] = {"losses": losses(state, sharding)[1], "parts": list(parts)}
+    return {"before": before, "after": result}
 
 
 def gathers_of_layers():
@@ -233,7 +266,9 @@ def kinds(function, *arguments):
 
 
 def main(jobs):
-    functions = {f.__name__: f for f in (trajectory, compiled_step, draws, gathers_of_layers)}
+    functions = {
+        f.__name__: f for f in (trajectory, compiled_step, draws, restored, gathers_of_layers)
+    }
     for job in jobs:
         function, *arguments = job
         print(json.dumps([job, functions[function](*arguments)]), flush=True)

@@ -84,7 +84,7 @@ def test_goes_on_where_it_was_left(examples, start, whole):
     equal(last.train_state, whole[-1].train_state)
 
 
-@pytest.mark.parametrize("steps_per_call", [None, 3])
+@pytest.mark.parametrize("steps_per_call", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_names_the_culprit(examples, start, steps_per_call):
     expected = r"stopped at step 4: .*First not finite: the input x, at index \(3, 1\): nan"
     with pytest.raises(train.NonFiniteError, match=expected) as error:
@@ -115,6 +115,7 @@ def test_refuses_a_batch_larger_than_the_set(examples, start):
         run(Host(examples), start, batch_size=97)
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_fnn_data(examples, start, whole):
     """Threads that read ahead, and the device's own arrays."""
     pytest.importorskip("grain")

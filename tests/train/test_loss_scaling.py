@@ -8,7 +8,11 @@ from training import LOSS, equal
 
 from fnn import chain, compose, layers, losses, optimizers, pure, train
 
-GRADIENTS = ["hand", "auto", "both"]
+GRADIENTS = [
+    "hand",
+    pytest.param("auto", marks=pytest.mark.slow),
+    pytest.param("both", marks=pytest.mark.slow),
+]
 NET = chain(hidden=layers.linear(8), act=layers.tanh(), logits=layers.linear(3))
 
 
@@ -58,8 +62,8 @@ def test_gradients_below_float16_survive(examples, key, faint, gradient):
     ("gradient", "micro_batches"),
     [
         ("hand", 1),
-        ("hand", 2),
-        ("auto", 1),
+        pytest.param("hand", 2, marks=pytest.mark.slow),
+        pytest.param("auto", 1, marks=pytest.mark.slow),
         pytest.param("both", 1, marks=pytest.mark.slow),
         pytest.param("auto", 2, marks=pytest.mark.slow),
     ],
@@ -140,7 +144,7 @@ def test_fit_goes_on_over_batches_that_overflow(examples, key):
     assert reports[-1].info.loss[reports[-1].info.finite].mean() < reports[0].info.loss[0]
 
 
-@pytest.mark.parametrize("steps_per_call", [None, 1])
+@pytest.mark.parametrize("steps_per_call", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_sick_network_is_not_hidden(examples, key, steps_per_call):
     """Three halvings, from 8 to 1, then the end, with the layer and the state before it."""
     bomb = pure("bomb", lambda p, x: (x, ()), lambda p, c, dy: (p, dy * jnp.nan))
@@ -159,6 +163,7 @@ def test_a_sick_network_is_not_hidden(examples, key, steps_per_call):
     equal(state.params, start.params)
 
 
+@pytest.mark.slow
 def test_an_overflow_of_the_scaled_gradient_alone_is_named(examples, key):
     """With a floor so high that the scale itself is the fault."""
     net = half(NET)

@@ -21,8 +21,16 @@ def close(a, b, tolerance=2e-6):
         np.testing.assert_allclose(p, q, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("gradient", ["hand", "auto", "both"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("gradient", "weighted"),
+    [
+        ("hand", True),
+        ("both", False),
+        pytest.param("hand", False, marks=pytest.mark.slow),
+        pytest.param("auto", True, marks=pytest.mark.slow),
+        pytest.param("both", True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_step_of_the_whole_batch(examples, key, rng, gradient, weighted):
     """With weights of 0 for one whole part."""
     weights = rng.uniform(size=96).astype(np.float32)
@@ -82,6 +90,7 @@ def test_state_and_key_go_from_part_to_part(examples, key):
     assert after.step == 1
 
 
+@pytest.mark.slow
 def test_a_minimizer_descends_the_whole(examples, key):
     optimizer = optimizers.bfgs()
     start = begin(PLAIN, key, optimizer)

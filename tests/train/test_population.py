@@ -10,6 +10,7 @@ from training import LOSS, METRICS, equal, network
 
 from fnn import chain, layers, optimizers, train
 from fnn.train import population
+from fnn.train.batches import batch_indices
 
 RATES = (0.01, 0.03, 0.1)
 OPTIMIZER = optimizers.momentum(0.01)
@@ -104,6 +105,7 @@ def test_same_batches_need_one_key(members, examples):
         shared(members, examples)
 
 
+@pytest.mark.slow
 def test_each_member_with_its_own_examples(members, examples, rng):
     resamples = np.stack([rng.integers(0, 96, 96) for _ in range(3)])
     own = jax.tree.map(lambda leaf: leaf[resamples], examples)
@@ -131,6 +133,19 @@ def test_a_member_stops_alone(examples, key, same_batches):
         close(population.member(after, i), alone(members, i, examples)[0])
 
 
+@pytest.mark.parametrize("same_batches", [False, True])
+def test_a_bad_example_stops_every_member_where_it_comes(examples, key, same_batches):
+    """Alone, it would see the same batch again and again; it does not go on with the next one."""
+    members = made(key, examples, run_key=jax.random.key(7))
+    batch = batch_indices(jax.random.key(7), jnp.int32(3), 96, 16)
+    bad = examples[0].at[batch[0], 0].set(jnp.inf), examples[1]
+    after, infos = together(same_batches=same_batches)(train.copy(members), bad)
+    np.testing.assert_array_equal(infos.finite, [[True] * 3 + [False] * 3] * 3)
+    np.testing.assert_array_equal(after.step, [3, 3, 3])
+    close(population.member(after, 1), alone(members, 1, bad)[0])
+
+
+@pytest.mark.slow
 def test_going_on_is_going_on_from_there(members, examples):
     two = together(steps=2)
     six = together()
@@ -202,6 +217,7 @@ def test_what_is_no_population(start, members, examples):
         ({"steps": 0}, "at least one step a call"),
         ({"chunk": 0}, "at least one member a chunk"),
         ({"same_batches": True, "own_examples": True}, "got both"),
+        ({"shardings": object()}, "no shardings"),
     ],
 )
 def test_options_that_make_no_epoch(options, message):

@@ -47,6 +47,7 @@ def test_reports_on_all_members(members, examples):
     equal(goes_on[-1].members, last.members)
 
 
+@pytest.mark.slow
 def test_a_member_is_what_train_fit_makes_of_it(members, examples):
     *_, last = fit(members, examples)
     for i in (0, 2):
@@ -73,6 +74,7 @@ def test_members_that_overflow_stop_and_keep_a_finite_state(examples, key):
     assert last.members.step[0] == 12
 
 
+@pytest.mark.slow
 def test_parameters_that_only_their_own_look_finds_are_rolled_back(members, examples):
     """The step looks at the smallest parameter alone; this optimizer overflows the largest."""
 

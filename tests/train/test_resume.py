@@ -144,7 +144,10 @@ def test_a_population(examples, key, tmp_path):
         state = train.init(network(), optimizer, key, examples[0][:8])
         return state._replace(optimizer=optimizers.with_hyperparameters(state.optimizer, rate=rate))
 
-    start = jax.vmap(init)(jax.random.split(key, 2), jnp.asarray([0.1, 0.01]))
+    both = [
+        init(key, rate) for key, rate in zip(jax.random.split(key, 2), (0.1, 0.01), strict=True)
+    ]
+    start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *both)
     step = train.step_function(network(), LOSS, optimizer, augment=augmented)
     steps = jax.jit(
         jax.vmap(lambda state: step(state, jax.tree.map(lambda a: a[:BATCH], examples))[0])

@@ -6,8 +6,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
-from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -122,6 +120,21 @@ def test_goes_on_after_every_kind_of_end(run, examples, start, tmp_path):
     same_reports(reports, whole)
     assert steps_in(tmp_path) == [15, 21, 24]
     assert list(run(**given)) == []  # nothing is left to make
+    with pytest.raises(ValueError, match="at least one epoch"):
+        run(epochs=0)
+
+
+def test_from_a_source_of_batches(run, quick, examples, start, tmp_path):
+    """Such as a pipeline: what it has in common with arrays is the count."""
+    source = SimpleNamespace(count=96, batches=lambda key, step, size: iter(()))
+    for given in (examples, source):
+        list(
+            train.durable(
+                tmp_path / "run", network(), LOSS, OPTIMIZER, start, given,
+                epochs=1 if given is examples else 2, batch_size=16, steps_per_call=3,
+            )
+        )  # fmt: skip
+    assert steps_in(tmp_path) == [6, 12]
 
 
 def test_a_longer_run(run, quick, tmp_path):
@@ -153,54 +166,6 @@ def test_keeps_the_best(run, quick, tmp_path):
     assert steps_in(tmp_path) == [12, 24]
 
 
-def test_ctrl_c_ends_with_what_is_made_saved(run, quick, tmp_path, capfd):
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted) as caught:
-        follow(lambda: run(), [], send(signal.SIGINT))
-    assert caught.value.code == 130
-    assert signal.getsignal(signal.SIGINT) is before
-    assert steps_in(tmp_path) == [3]
-    said = capfd.readouterr().err
-    assert "SIGINT: stopping after this call; once more stops at once" in said
-    assert "stopped by SIGINT after step 3 of 24" in said
-
-
-def test_a_second_ctrl_c_stops_at_once(run, quick, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        follow(lambda: run(), [], send(signal.SIGINT, signal.SIGINT))
-    assert steps_in(tmp_path) == []
-
-
-def test_a_loop_left_after_the_first_signal_is_saved(run, quick, tmp_path):
-    for _ in run():
-        send(signal.SIGTERM)(None)
-        break
-    assert steps_in(tmp_path) == [3]
-
-
-def test_without_signals_in_any_thread(run, quick, tmp_path):
-    caught = []
-
-    def interrupt(report):
-        raise KeyboardInterrupt
-
-    def work():
-        for options in ({"signals": False}, {}):
-            try:
-                follow(partial(run, **options), [], interrupt)
-            except BaseException as error:
-                caught.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    left, refused = caught
-    assert isinstance(left, KeyboardInterrupt)
-    assert "expected the main thread" in str(refused)
-    assert "signals=False" in str(refused)
-    assert steps_in(tmp_path) == [3]
-
-
 def test_when_fit_raises_what_was_made_before_is_saved(run, quick, start, tmp_path, monkeypatch):
     fit = DURABLE.fit
 
@@ -212,6 +177,19 @@ def test_when_fit_raises_what_was_made_before_is_saved(run, quick, start, tmp_pa
     with pytest.raises(train.NonFiniteError):
         list(run())
     assert steps_in(tmp_path) == [3]
+
+
+def test_ctrl_c_just_after_a_save(run, quick, tmp_path, monkeypatch):
+    commit = train.checkpoint_files.commit
+
+    def interrupted(*arguments):
+        commit(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.checkpoint_files, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        follow(lambda: run(signals=False), [], lambda report: None)
+    assert steps_in(tmp_path) == [6]
 
 
 def full(*_, **__):
@@ -240,6 +218,7 @@ def test_a_full_disk_is_a_warning_and_tried_again(background, run, quick, tmp_pa
     assert steps_in(tmp_path) == [12, 18, 24]
 
 
+@pytest.mark.filterwarnings("ignore:.*It will be tried again")  # the first of two attempts
 @pytest.mark.parametrize("background", [False, True])
 def test_a_full_disk_at_the_end_holds_the_state(background, run, quick, tmp_path, monkeypatch):
     def act(report):
@@ -248,8 +227,7 @@ def test_a_full_disk_at_the_end_holds_the_state(background, run, quick, tmp_path
                 time.sleep(0.01)
             monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
 
-    with warnings.catch_warnings(), pytest.raises(SaveError, match="No space left") as caught:
-        warnings.simplefilter("ignore")  # in the background, of the first of two attempts
+    with pytest.raises(SaveError, match="No space left") as caught:
         follow(lambda: run(background=background), [], act)
     assert caught.value.train_state.step == 24
     assert steps_in(tmp_path) == [6, 12, 18]

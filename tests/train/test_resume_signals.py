@@ -1,18 +1,45 @@
-"""`train.interruptible`: what the first signal does, the second, and what is left after."""
+"""Signals, within `train.interruptible` and `train.durable`: the first, the second, and what is left."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
+from functools import partial
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from fnn.train import interruptible
+from fnn import train
+from fnn.train import Interrupted, TrainState, interruptible
 
 
 def send(number):
     os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of 24 steps, 3 a report, that computes nothing."""
+    start = TrainState({"w": jnp.ones(2)}, (), (), jax.random.key(0), jnp.asarray(np.int32(0)))
+
+    def fit(net, loss, optimizer, state, examples, **options):
+        for made in range(3, 27, 3):
+            state = state._replace(step=jnp.asarray(np.int32(made)))
+            yield SimpleNamespace(train_state=state, steps=made)
+
+    monkeypatch.setattr(sys.modules["fnn.train.durable"], "fit", fit)
+    examples = (jnp.ones((96, 1)), jnp.ones(96))
+    return partial(
+        train.durable, tmp_path / "run", None, None, None, start, examples, epochs=4, batch_size=16
+    )
+
+
+def steps_in(tmp_path):
+    return train.checkpoints(tmp_path / "run").steps()
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +148,55 @@ with interruptible():
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300)
     assert done.returncode == -signal.SIGTERM
+
+
+def follow(begin, *numbers):
+    for _ in begin():
+        for number in numbers:
+            send(number)
+
+
+def test_ctrl_c_ends_with_what_is_made_saved(run, tmp_path, capfd):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as caught:
+        follow(run, signal.SIGINT)
+    assert caught.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert steps_in(tmp_path) == [3]
+    said = capfd.readouterr().err
+    assert "SIGINT: stopping after this call; once more stops at once" in said
+    assert "stopped by SIGINT after step 3 of 24" in said
+
+
+def test_a_second_ctrl_c_stops_at_once(run, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        follow(run, signal.SIGINT, signal.SIGINT)
+    assert steps_in(tmp_path) == []
+
+
+def test_a_loop_left_after_the_first_signal_is_saved(run, tmp_path):
+    for _ in run():
+        send(signal.SIGTERM)
+        break
+    assert steps_in(tmp_path) == [3]
+
+
+def test_without_signals_in_any_thread(run, tmp_path):
+    caught = []
+
+    def work():
+        for options in ({"signals": False}, {}):
+            try:
+                for _ in run(**options):
+                    raise KeyboardInterrupt
+            except BaseException as error:
+                caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    left, refused = caught
+    assert isinstance(left, KeyboardInterrupt)
+    assert "expected the main thread" in str(refused)
+    assert "signals=False" in str(refused)
+    assert steps_in(tmp_path) == [3]

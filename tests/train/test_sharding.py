@@ -203,6 +203,37 @@ def test_axes_that_are_not_the_mesh_s_are_refused():
         train.shardings(train.mesh("data=1"), batch_axes=("fsdp",))
 
 
+def abstract(rules=None):
+    """For 2 × 4 devices that are not there."""
+    axes = (jax.sharding.AxisType.Auto,) * 2
+    return train.shardings(jax.sharding.AbstractMesh((2, 4), ("data", "model"), axes), rules)
+
+
+def test_an_axis_that_splits_nothing_is_refused():
+    state = train.init(network(), optimizers.adam(0.1), jax.random.key(0), jnp.zeros((4, 8)))
+    with pytest.raises(ValueError, match="got none for 'model', whose devices"):
+        abstract().place(state)
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused():
+    with pytest.raises(ValueError, match=r"2 devices divide, got shape \(5, 3\) at '0'"):
+        abstract().batch((jnp.zeros((5, 3)), jnp.zeros(5)))
+
+
+def test_the_bytes_of_a_device_are_its_parts():
+    state = train.init(
+        network(), optimizers.momentum(0.1, 0.9), jax.random.key(0), jnp.zeros((4, 8))
+    )
+    base = [("hidden/w", P(None, "model")), ("*", P())]
+    shardings = abstract(train.fully_sharded(min_size=1, base=base))
+    bytes_of = {leaf.path: leaf.bytes for leaf in shardings.placed(state)}
+    assert bytes_of["params/hidden/w"] == 8 * 16 * 4 // 8
+    assert bytes_of["params/hidden/b"] == 16 * 4 // 2
+    assert bytes_of["params/logits/b"] == 3 * 4
+    (slot,) = [p for p in bytes_of if p.startswith("optimizer/") and p.endswith("hidden/w")]
+    assert bytes_of[slot] == bytes_of["params/hidden/w"]
+
+
 HLO = """
   %all-gather.1 = f32[64,32]{1,0} all-gather(f32[8,32]{1,0} %p), dimensions={0}, op_name="f/a"
   %all-reduce.2 = (f32[8]{0}, bf16[4,2]{1,0}, pred[]) all-reduce(%x, %y, %z), op_name="f/b"
