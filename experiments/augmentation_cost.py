@@ -4,9 +4,9 @@
 
 Each image is turned, scaled, sheared and moved in one bilinear resampling, then padded by 4, cropped at a
 drawn place and flipped half of the time. All three get the batch as bytes and give bytes; each draws its
-own numbers. Pillow goes image by image, as a loader's worker does, from the array and back; NumPy takes the
-batch at once where it can. Time is host / device, median [quartiles] over rounds in turn. Before, all are
-given the same matrices and must agree: NumPy to a grey level, Pillow to two away from the border.
+own numbers. Pillow goes image by image, as a loader's worker does, from the array and back; NumPy takes
+the batch at once where it can. Time is host / device, median [quartiles] over rounds in turn. Before,
+all are given the same matrices and must agree: NumPy to a grey level, Pillow to two inside.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def numpy_affine(x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     u, v = (row - top)[..., None], (column - left)[..., None]
     top, left = top.astype(np.int32), left.astype(np.int32)
     pixels = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, channels)
-    base = np.arange(count, dtype=np.int32)[:, None, None] * (height + 2)
+    base: np.ndarray = np.arange(count, dtype=np.int32)[:, None, None] * (height + 2)
 
     def seen(r: np.ndarray, c: np.ndarray) -> np.ndarray:
         inside = (base + np.clip(r, -1, height) + 1) * (width + 2) + np.clip(c, -1, width) + 1
@@ -88,7 +88,7 @@ def numpy_batch(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     x = np.stack(
         [p[a : a + height, b : b + width] for p, (a, b) in zip(padded, corners, strict=True)]
     )
-    flipped = rng.random(count) < 0.5
+    flipped: np.ndarray = np.less(rng.random(count), 0.5)
     x[flipped] = x[flipped, :, ::-1]
     return x
 
@@ -111,7 +111,7 @@ def pillow_batch(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     count, height, width, channels = x.shape
     matrices = host_matrices(rng, count)
     corners = rng.integers(0, 2 * PADDING + 1, (count, 2)) - PADDING
-    flipped = rng.random(count) < 0.5
+    flipped: np.ndarray = np.less(rng.random(count), 0.5)
     out = np.empty_like(x)
     for n in range(count):
         image = module.fromarray(x[n, :, :, 0] if channels == 1 else x[n])

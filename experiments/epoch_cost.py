@@ -6,6 +6,10 @@ Both make the same steps on the same batches, with SGD. The host's loop is what 
 writes: a jitted step with a donated state, called once for each batch, which NumPy slices from the
 training set by the epoch's permutation; it waits for nothing until the epoch is over. The two take turns
 in one process, so that a machine that is busy is so for both; the ratio is of two neighbours.
+
+Two cores of a CPU under a load of 20, jax 0.10.2, 9 rounds, by steps / one call (quartiles): MLP
+784-128-10 at batches of 128, 0.78 (0.65 to 0.83); MLP 784-32-10 at 32, 1.55 (1.50 to 2.19); convnet,
+1.00 (0.78 to 1.19). In the first, XLA:CPU's gather of a batch costs more than NumPy's.
 """
 
 import argparse

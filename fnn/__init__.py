@@ -1,7 +1,8 @@
 """Neural networks as pure functions in JAX, every backward pass written by hand and proved.
 
 The contract is `fnn.layer`; containers are here at the top, and the rest is in rooms: `layers`,
-`losses`, `initializers`, `optimizers`, `check`, `train`, `data`, `models`, `diagnostics`.
+`losses`, `initializers`, `optimizers`, `check`, `train`, `data`, `augment`, `models`,
+`diagnostics`.
 """
 
 from fnn import initializers as initializers

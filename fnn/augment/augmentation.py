@@ -92,7 +92,7 @@ def per_example(name: str, function: Callable[[Array, Array], Array]) -> Augment
 
     def augmented(key: Array, batch: Batch) -> Batch:
         x, *others = arrays_of(name, batch)
-        return _batch(jax.vmap(function)(example_keys(key, x.shape[0]), x), others)
+        return rebuilt(jax.vmap(function)(example_keys(key, x.shape[0]), x), others)
 
     return called(augmented, name)
 
@@ -138,7 +138,7 @@ def arrays_of(name: str, batch: Batch) -> Batch:
         )
     if len(x.shape) != 4:
         raise ValueError(f"{name}: expected images x of shape (N, H, W, C), got {x.shape}")
-    return _batch(jnp.asarray(x), jax.tree.map(jnp.asarray, others))
+    return rebuilt(jnp.asarray(x), jax.tree.map(jnp.asarray, others))
 
 
 def named_parts(
@@ -190,13 +190,10 @@ def within(name: str) -> Iterator[None]:
 
 
 def called(augmentation: Augmentation, name: str) -> Augmentation:
-    """The same function under the name from which `compose` makes its key, its images made once."""
+    """The same function under the name from which `compose` makes its key."""
 
     def function(key: Array, batch: Batch) -> Batch:
-        x, *others = augmentation(key, batch)
-        # Else XLA:CPU may compute a pixel again wherever it is read: twenty times the time of a
-        # resampling that is then cropped and mirrored.
-        return _batch(jax.lax.optimization_barrier(x), others)
+        return augmentation(key, batch)
 
     function.__name__ = function.__qualname__ = name
     return function
@@ -214,7 +211,7 @@ def part_key(key: Array, name: str) -> Array:
     return child
 
 
-def _batch(x: PyTree, others: list[Any]) -> Batch:
+def rebuilt(x: PyTree, others: list[Any]) -> Batch:
     """The batch of two or three entries again, for a type checker that counts them."""
     return (x, others[0]) if len(others) == 1 else (x, others[0], others[1])
 

