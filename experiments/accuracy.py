@@ -53,7 +53,7 @@ RECIPES: dict[Name, Recipe] = {
     ),
     "fashion-mnist": Recipe(
         lambda: models.convnet(10, channels=(32, 64, 96), dropout_rate=0.3),
-        augment.compose(augment.random_crop(2), augment.affine(augment.flip())),
+        augment.compose(augment.random_crop(2), augment.horizontal_flip()),
         epochs=16,
         rate=3e-3,
         weight_decay=0.05,
@@ -61,7 +61,7 @@ RECIPES: dict[Name, Recipe] = {
     ),
     "cifar10-jpeg": Recipe(
         lambda: models.resnet(10, depth=14, width=16),
-        augment.compose(augment.random_crop(4), augment.affine(augment.flip())),
+        augment.compose(augment.random_crop(4), augment.horizontal_flip()),
         epochs=16,
         rate=5e-3,
         weight_decay=0.05,

@@ -9,6 +9,10 @@ the batch at once where it can. Time is host / device, median [quartiles] over r
 all are given the same matrices and must agree: NumPy to a grey level, Pillow to two inside.
 """
 
+# Two cores that others used too, jax 0.10.2, Pillow 13, batch 128: a batch of 28 x 28 x 1 takes 1.2 ms,
+# Pillow / device 9.6 [8.6-11.3], NumPy / device 8.0 [7.5-11.7]; one of 32 x 32 x 3 takes 1.3 ms,
+# Pillow 8.7 [6.9-15.4], NumPy 19.3 [15.3-25.3].
+
 import argparse
 import itertools
 from collections.abc import Sequence

@@ -118,8 +118,10 @@ def _gradients(rows: tuple[LayerHealth, ...], limits: Limits) -> Iterator[Findin
     if not norms or max(norms.values()) == 0:
         return
     largest, last = max(norms.values()), norms[told[-1].path]
+    # Logits with a kernel of 0 pass nothing back before the first step, and are sound.
+    closed = told[-1].backward_gain == 0
     for path, norm in norms.items():
-        if norm < limits.vanishing * largest:
+        if norm < limits.vanishing * largest and not (closed and norm == 0):
             yield _found(path, "vanishing", norm / largest)
         if last > 0 and norm > limits.exploding * last:
             yield _found(path, "exploding", norm / last)

@@ -1,7 +1,12 @@
-"""What a network is made of: each leaf layer's shape, size and cost, found without running it."""
+"""What a network is made of: each leaf layer's shape, size and cost, found without running it.
+
+The bytes of a cache are those that are kept from the forward to the backward pass and would not be there
+anyway: an array that several caches hold (what an activation gives is the next layer's x) counts for the
+first layer that keeps it, and parameters, state, and the network's own input count for none.
+"""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +14,16 @@ import jax
 from fnn.check.reports.text import table
 from fnn.compose.frozen import FrozenState
 from fnn.diagnostics.flops import flops_by_call
+from fnn.diagnostics.kept import Label, bytes_of, bytes_text, kept_by_layers, total_bytes
+from fnn.diagnostics.summary_html import html_table
 from fnn.layer import Key, Layer, PyTree, map_layers
 
 _FORWARD, _BACKWARD = "fnn forward of ", "fnn backward of "
 _FACTORS = ("", "k", "M", "G", "T", "P")
+_HEAD = (
+    *("layer", "kind", "output", "parameters", "state", "forward FLOPs", "backward FLOPs"),
+    *("cache", "parameter bytes", "state bytes"),
+)
 
 
 class SummaryRow(NamedTuple):
@@ -25,21 +36,30 @@ class SummaryRow(NamedTuple):
     state: int  # elements
     forward: int  # operations
     backward: int  # operations
+    cache: int  # bytes that no layer before it keeps
+    parameter_bytes: int
+    state_bytes: int
 
 
 class Summary(NamedTuple):
     """A row a leaf layer, in the order in which they are called; `str()` of it is a table."""
 
     rows: tuple[SummaryRow, ...]
-    containers: SummaryRow  # what is computed between the leaves, such as the sum of a residual
+    containers: SummaryRow  # between the leaves: the sum of a residual, what a `remat` block keeps
     total: SummaryRow
 
     def __str__(self) -> str:
-        between = (self.containers,) if self.containers.forward or self.containers.backward else ()
-        lines = [_cells(row) for row in (*self.rows, *between, self.total)]
-        head = ["layer", "kind", "output", "parameters", "state", "forward FLOPs", "backward FLOPs"]
-        names, rule, *body, total = table(head, lines, left=3)
+        names, rule, *body, total = table(_HEAD, [*self._lines(), _cells(self.total)], left=3)
         return "\n".join([names, rule, *body, rule, total])
+
+    def to_html(self, caption: str = "Layers of the network") -> str:
+        """The same as a `<table>` for a page: a caption, headers of rows and columns, no script."""
+        return html_table(caption, _HEAD, self._lines(), _cells(self.total))
+
+    def _lines(self) -> list[list[str]]:
+        own = self.containers
+        between = (own,) if own.forward or own.backward or own.cache else ()
+        return [_cells(row) for row in (*self.rows, *between)]
 
 
 class _Record(NamedTuple):
@@ -72,6 +92,8 @@ def summary(net: Layer, x: PyTree) -> Summary:
 
     params, state = jax.eval_shape(net.init, key, x)
     y, _, _ = jax.eval_shape(net.forward, params, state, x, key)
+    kept = kept_by_layers(net, params, state, x, key)
+    caches, all_kept = _first_kept((k.path, k.labels) for k in kept if not k.layer.parts), kept[0]
     program = jax.make_jaxpr(differentiate)(params, state, x, key)
     forward_program = jax.make_jaxpr(marked.forward)(params, state, x, key)
     names = frozenset(mark + path for path in records for mark in (_FORWARD, _BACKWARD))
@@ -85,10 +107,17 @@ def summary(net: Layer, x: PyTree) -> Summary:
             _elements(_held(state, path)),
             flops[_FORWARD + path],
             flops[_BACKWARD + path],
+            caches.get(path, 0),  # within a `remat` there is none
+            bytes_of(_held(params, path)),
+            bytes_of(_held(state, path)),
         )
         for path, record in records.items()
     )
-    containers = SummaryRow("(between)", net.name, "", 0, 0, between, flops[""] - between)
+    cache = total_bytes(all_kept.labels)
+    of_containers = cache - sum(row.cache for row in rows)
+    containers = SummaryRow(
+        *("(between)", net.name, "", 0, 0, between, flops[""] - between, of_containers, 0, 0)
+    )
     total = SummaryRow(
         "total",
         net.name,
@@ -97,6 +126,9 @@ def summary(net: Layer, x: PyTree) -> Summary:
         _elements(state),
         sum(row.forward for row in (*rows, containers)),
         sum(row.backward for row in (*rows, containers)),
+        cache,
+        bytes_of(params),
+        bytes_of(state),
     )
     return Summary(rows, containers, total)
 
@@ -115,6 +147,15 @@ def _marked(path: str, leaf: Layer, records: dict[str, _Record]) -> Layer:
         return _call(_BACKWARD + path, leaf.backward, params, cache, dy)
 
     return leaf._replace(forward=forward, backward=backward)
+
+
+def _first_kept(caches: Iterable[tuple[str, frozenset[Label]]]) -> dict[str, int]:
+    """The bytes of each layer's cache that are in none before it."""
+    found, seen = {}, frozenset[Label]()
+    for path, labels in caches:
+        found[path] = total_bytes(labels - seen)
+        seen |= labels
+    return found
 
 
 def _held(tree: PyTree, path: str) -> list[PyTree]:
@@ -152,12 +193,13 @@ def _cells(row: SummaryRow) -> list[str]:
         row.output,
         f"{row.parameters:,}",
         f"{row.state:,}",
-        _flops(row.forward),
-        _flops(row.backward),
+        flops_text(row.forward),
+        flops_text(row.backward),
+        *map(bytes_text, (row.cache, row.parameter_bytes, row.state_bytes)),
     ]
 
 
-def _flops(count: int) -> str:
+def flops_text(count: int) -> str:
     """Three digits and a factor, such as ``1.85 G``."""
     power = 0
     while count / 1000**power >= 999.5 and power < len(_FACTORS) - 1:

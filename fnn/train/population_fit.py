@@ -39,17 +39,17 @@ class Report(NamedTuple):
 class Best(NamedTuple):
     """The best of many, and what the others are like."""
 
-    index: int
+    member: int
     value: float
     mean: float  # over all members whose value is finite
     std: float  # the same, with N - 1
-    counted: int  # those members
+    finite: int  # those members
     members: int
 
     def __str__(self) -> str:
         return (
-            f"member {self.index} of {self.members}: {self.value:.4g}; mean {self.mean:.4g} ± "
-            f"{self.std:.2g} over {self.counted}. The best of many was chosen by these examples, so "
+            f"member {self.member} of {self.members}: {self.value:.4g}; mean {self.mean:.4g} ± "
+            f"{self.std:.2g} over {self.finite}. The best of many was chosen by these examples, so "
             "its value on others is expected to be worse"
         )
 

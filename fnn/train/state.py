@@ -47,6 +47,8 @@ def copy(train_state: TrainState) -> TrainState:
     """A copy in memory of its own, which outlives the donation of the original to a step."""
 
     def fresh(leaf: Any) -> Array:
+        if isinstance(leaf, jax.core.Tracer):
+            return leaf  # what comes out of a compiled call has memory of its own
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf.copy()  # of which a process has a part only, and no transfer does it
         if _is_spread_key(leaf):  # of which, as a key, device_put makes no copy (jax 0.10)

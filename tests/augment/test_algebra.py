@@ -34,6 +34,7 @@ def test_each_example_draws_with_the_key_of_its_place(key):
     )
 
 
+@pytest.mark.slow
 def test_what_is_put_in_leaves_the_draws_of_the_others(key):
     alone = run(augment.compose(a=adding(1.0)), key)
     both = run(augment.compose(b=adding(8.0), a=adding(1.0)), key)

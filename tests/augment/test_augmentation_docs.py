@@ -29,6 +29,7 @@ def test_every_picture_is_drawn_and_shown_and_small():
     assert sum(path.stat().st_size for path in (DOCS / "augmentation").iterdir()) < 300_000
 
 
+@pytest.mark.slow
 def test_the_program_runs():
     names = {}
     exec(re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1], names)

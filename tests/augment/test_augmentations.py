@@ -167,6 +167,7 @@ def test_narrow_images_become_what_wide_ones_do(dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["affine", "color_jitter", "mixup", "cutmix", "sometimes"])
 def test_it_is_mapped_scanned_and_run_outside_of_jit(name):
     row = ROWS[name]
     augmentation, given = row.build(), drawn()[row.channels]

@@ -50,7 +50,7 @@ def looked(name, dtype):
         arguments = case.started(dtype)
         rows = health(case.net, case.loss)(*arguments).rows
         seen = passages(case.net, case.loss, *arguments)
-    return rows, by_row(case.net, jax.tree.map(np.asarray, seen))
+    return rows, by_row(case.net, seen)
 
 
 def close(found, expected, tolerance, scale=0.0):

@@ -1,11 +1,19 @@
 """The summary's rows against closed forms."""
 
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from fnn import chain, layers, models, parallel, residual
+from fnn.compose import remat, repeat
 from fnn.diagnostics import summary
+from fnn.diagnostics.summary_html import html_table
 
 
 def f32(*shape):
@@ -83,6 +91,116 @@ def test_a_leaf_alone_and_several_outputs():
     assert both.total.output == "3×4, 3×2"
 
 
+def test_bytes_of_a_dense_network():
+    rows = by_path(summary(models.mlp((5,), 3), f32(7, 2, 2, 1)))
+    hidden, act, logits = rows["hidden_1"], rows["act_1"], rows["logits"]
+    assert (hidden.cache, hidden.parameter_bytes, hidden.state_bytes) == (7 * 4 * 4, 100, 0)
+    # relu keeps a mask, a byte an element; the last layer its input, which relu has not kept.
+    assert (act.cache, logits.cache) == (7 * 5, 7 * 5 * 4)
+
+
+def test_what_two_caches_hold_counts_for_the_first():
+    net = chain(act=layers.sigmoid(), logits=layers.linear(2))
+    found = summary(net, f32(7, 5))
+    rows = by_path(found)
+    assert (rows["act"].cache, rows["logits"].cache) == (7 * 5 * 4, 0)  # y is the next layer's x
+    assert found.total.cache == 7 * 5 * 4
+    # A linear layer keeps its x, which is the batch itself and there anyway.
+    assert summary(layers.linear(3), f32(7, 5)).total.cache == 0
+
+
+def test_what_remat_keeps_is_the_containers():
+    body = chain(hidden=layers.linear(4), act=layers.tanh())
+    found = summary(chain(first=layers.tanh(), block=remat(body), last=layers.tanh()), f32(3, 4))
+    rows = by_path(found)
+    assert (rows["block/hidden"].cache, rows["block/act"].cache) == (0, 0)
+    # The block's x is what the first layer keeps anyway; its key is 8 bytes.
+    assert (rows["first"].cache, found.containers.cache) == (48, 8)
+    assert found.total.cache == 48 + 8 + 48
+
+
+def test_loops_keep_every_round():
+    found = summary(repeat(chain(act=layers.sigmoid()), 3), f32(2, 4))
+    assert by_path(found)["block/act"].cache == found.total.cache == 3 * 2 * 4 * 4
+
+
+class _Table(HTMLParser):
+    """The cells of each row, and which tags there are with which attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.tags = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_html_says_what_the_text_says():
+    net = chain(a=layers.linear(4), b=residual(chain(c=layers.batch_norm())))
+    found = summary(net, f32(3, 4))._replace(
+        rows=(summary(net, f32(3, 4)).rows[0]._replace(name="<&>"),)
+    )
+    page = _Table(found.to_html("What <it> is"))
+    text = [line for line in str(found).splitlines() if not line.startswith("-")]
+    assert [re.split(r"  +", line) for line in text] == [
+        [cell for cell in row if cell] for row in page.rows
+    ]
+    assert "<caption>What &lt;it&gt; is</caption>" in found.to_html("What <it> is")
+    assert "&lt;&amp;&gt;" in found.to_html()
+    scopes = [attrs.get("scope") for tag, attrs in page.tags if tag == "th"]
+    assert scopes == ["col"] * 10 + ["row"] * (len(page.rows) - 1)
+    assert {tag for tag, _ in page.tags} == {
+        *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td")
+    }
+
+
+def test_a_row_of_another_width_is_refused():
+    with pytest.raises(ValueError, match=r"expected 2 cells in a row, got \['a'\]"):
+        html_table("what", ["one", "two"], [["a"]], None)
+
+
+# In a process of its own, whose memory at its highest can be read. The blocks as a loop, and one by one.
+_LARGE = """
+import resource, sys, time
+import jax
+from fnn import models
+from fnn.diagnostics import summary
+
+def used():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before, start = used(), time.process_time()
+net = models.gpt(50257, context=1024, layers=48, features=4096, heads=32, looped=bool(int(sys.argv[1])))
+found = summary(net, jax.ShapeDtypeStruct((8, 1024), "int32"))
+text, page = str(found), found.to_html()
+print(found.total.parameters, found.total.cache, time.process_time() - start, used() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looped", [1, 0])
+def test_ten_billion_parameters_are_summarized_without_memory(looped):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    program = [sys.executable, "-c", _LARGE, str(looped)]
+    run = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    parameters, cache, seconds, kibibytes = map(float, run.stdout.split())
+    assert parameters > 10e9
+    # x̂, q, k, v, … of 4 bytes: at least ten times the signal in each of 48 blocks.
+    assert cache > 48 * 10 * 8 * 1024 * 4096 * 4
+    assert seconds < 10
+    assert kibibytes < 2**20
+
+
 def test_other_dtypes_are_named():
     found = summary(layers.linear(4), jax.ShapeDtypeStruct((3, 4), jnp.bfloat16))
     assert found.total.output == "3×4 bfloat16"
@@ -101,4 +219,5 @@ def test_table_is_aligned():
     assert "468,138" in lines[-1]
     assert len({len(line) for line in lines}) == 1
     (conv,) = (line for line in lines if line.startswith("block_1/conv_2"))
-    assert conv.split()[-4:] == ["1.85", "G", "3.70", "G"]
+    assert conv.split()[-10:-6] == ["1.85", "G", "3.70", "G"]
+    assert conv.split()[-6:] == ["12.2", "MiB", "36.0", "KiB", "0", "B"]

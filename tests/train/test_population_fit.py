@@ -120,9 +120,9 @@ def test_what_no_loop_can_be_made_with(members, examples, options, error, messag
 def test_the_best_and_the_others():
     values = jnp.array([0.5, jnp.nan, 0.9, 0.7])
     best = population.best(values, "max")
-    assert (best.index, best.counted, best.members) == (2, 3, 4)
+    assert (best.member, best.finite, best.members) == (2, 3, 4)
     np.testing.assert_allclose([best.value, best.mean, best.std], [0.9, 0.7, 0.2], rtol=1e-6)
-    assert population.best(values).index == 0
+    assert population.best(values).member == 0
     assert "its value on others is expected to be worse" in str(best)
     with pytest.raises(ValueError, match="at least one of them finite"):
         population.best(jnp.array([jnp.nan]))

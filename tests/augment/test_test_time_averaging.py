@@ -63,6 +63,7 @@ def test_dropout_is_averaged_and_batch_norm_predicts(trained):
     np.testing.assert_allclose(spread**2, variance, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_how_many_run_at_once(trained):
     net, params, state, x = trained
     results = [
@@ -102,6 +103,7 @@ def test_views_are_averaged_each_with_its_draws():
     np.testing.assert_array_equal(first.mean, noisy(params, state, x, key).mean)
 
 
+@pytest.mark.slow
 def test_its_logarithm_is_a_prediction_for_evaluate(trained):
     net, params, state, x = trained
     labels = jnp.asarray([0, 1, 2, 0, 1])
