@@ -5,7 +5,7 @@
     python -m experiments.accuracy --dataset cifar10-jpeg --seeds 0 --data-dir DATA
 
 Nothing is chosen by the test images: the number of epochs is fixed, and what is tested is the end of the
-run, the trained parameters and their running average. With several seeds the 95 % interval is Student's t.
+run, the parameters and their running average. With several seeds the 95 % interval is Student's t.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ RECIPES: dict[Name, Recipe] = {
         augment.affine(
             augment.rotate(10), augment.scale(0.9, 1.1), augment.shear(0.1), augment.translate(2)
         ),
-        epochs=12,
+        epochs=8,
         rate=3e-3,
         weight_decay=0.02,
         smoothing=0.05,
@@ -106,7 +106,7 @@ def main() -> None:
         results.append(run(dataset, recipe, seed))
         r = results[-1]
         print(
-            f"seed {seed}: {r.trained:.2%} at the end, {r.averaged:.2%} by the average of the parameters, "
+            f"seed {seed}: {r.trained:.2%} at the end, {r.averaged:.2%} by the averaged parameters, "
             f"{r.seconds:.0f} s, {r.cpu:.0f} s of CPU",
             flush=True,
         )

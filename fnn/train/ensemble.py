@@ -19,7 +19,7 @@ import numpy as np
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key, Layer, PyTree, map_layers
 from fnn.train.fit import Report
-from fnn.train.metrics import accuracy
+from fnn.train.metrics.scores import accuracy
 
 Rule = Literal["probabilities", "logits", "vote"]
 

@@ -11,9 +11,9 @@ from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.train.examples import example_count, take, unpacked
+from fnn.train.metrics.streaming import Reduction, check_reductions, evaluated_reductions
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, Metric
-from fnn.train.streaming import Reduction, check_reductions, evaluated_reductions
 
 Gathered = dict[str, PyTree]  # the reductions' states
 Judged = tuple[Array, dict[str, Array], PyTree]  # losses, metrics, predictions; of each example
@@ -49,7 +49,7 @@ def evaluate(
       loss: the loss of an example.
       batch_size: examples at a time, at most.
       metrics: functions of (prediction, target) that give a number an example, which is kept.
-      reductions: what is gathered batch by batch, such as a confusion matrix: see `train.streaming`.
+      reductions: what is gathered batch by batch, such as a confusion matrix: see `train.Reduction`.
       predictions: whether to keep what the network says of each example.
 
     Raises:

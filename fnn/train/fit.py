@@ -16,12 +16,12 @@ from fnn.train.epoch import epoch
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
 from fnn.train.feed import Advance, Feed, Source, counted, from_arrays, from_source, is_source
 from fnn.train.fit_checks import call_length, check_parameters, check_state
+from fnn.train.metrics.streaming import Reduction
 from fnn.train.nonfinite import NonFiniteError, explain
 from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer, LossScaled
 from fnn.train.state import TrainState, copy
 from fnn.train.step import Info, all_finite, seen, step_function
-from fnn.train.streaming import Reduction
 
 
 class Report(NamedTuple):

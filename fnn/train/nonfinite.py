@@ -126,9 +126,7 @@ def _first_in_parts(
     for index in range(micro_batches):
         x, target, own = unpacked(part(batch, index, micro_batches))
         own_key = jax.random.fold_in(key, index)
-        share = (
-            1 / micro_batches if own is None or weights is None else own.sum() / weights.sum()
-        )
+        share = 1 / micro_batches if own is None or weights is None else own.sum() / weights.sum()
         if share > 0:
             whole = scaled_loss(loss, jnp.float32(share) * (1 if scale is None else scale))
             found = first_nonfinite(net, whole, params, state, x, target, own_key, own)

@@ -151,7 +151,7 @@ def test_a_full_disk_ends_neither_the_training_nor_the_run(whole, tmp_path, monk
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
+    monkeypatch.setattr("fnn.train.saving.checkpoints.trees.write", full)
     assert run(tmp_path, "--save-every", "22") == 0
     printed = capsys.readouterr().out
     assert "no checkpoint of step 22: " in printed

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fnn import train
-from fnn.train.durable import _agreed
+from fnn.train.saving.durable import _agreed
 
 
 def main():

@@ -276,7 +276,7 @@ def test_other_settings_are_listed_and_may_be_allowed(start, tmp_path):
 
 def test_another_schema_is_refused(start, tmp_path, monkeypatch):
     with monkeypatch.context() as patched, train.checkpoints(tmp_path) as saved:
-        patched.setattr("fnn.train.checkpoint_run.SCHEMA", 2)
+        patched.setattr("fnn.train.saving.run.SCHEMA", 2)
         saved.save(start)
     with pytest.raises(ValueError, match="expected schema 1, got 2, written by fnn"):
         train.checkpoints(tmp_path).restore(start)

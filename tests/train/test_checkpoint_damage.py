@@ -14,7 +14,8 @@ import pytest
 from training import equal
 
 from fnn import train
-from fnn.train import DamagedCheckpointWarning, SaveError, checkpoint_files
+from fnn.train import DamagedCheckpointWarning, SaveError
+from fnn.train.saving import files as checkpoint_files
 from fnn.train.state import TrainState
 
 
@@ -173,9 +174,9 @@ def test_a_full_disk_at_any_point(where, folder, state, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     target = {
-        "os.fsync": "fnn.train.checkpoint_files.os.fsync",
-        "os.rename": "fnn.train.checkpoint_files.os.rename",
-        "trees.write": "fnn.train.checkpoint.trees.write",
+        "os.fsync": "fnn.train.saving.files.os.fsync",
+        "os.rename": "fnn.train.saving.files.os.rename",
+        "trees.write": "fnn.train.saving.checkpoints.trees.write",
     }[where]
     with train.checkpoints(folder) as saved:
         with monkeypatch.context() as patched:
@@ -196,7 +197,7 @@ def test_a_full_disk_in_the_background(folder, state, monkeypatch):
 
     with train.checkpoints(folder, background=True) as saved:
         with monkeypatch.context() as patched:
-            patched.setattr("fnn.train.checkpoint.trees.write", full)
+            patched.setattr("fnn.train.saving.checkpoints.trees.write", full)
             saved.save(of_step(state, 30))
             with pytest.raises(SaveError, match="No space left"):
                 saved.wait()

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.train.metrics import accuracy, confusion_matrix
+from fnn.train.metrics.scores import accuracy, confusion_matrix
 
 
 @pytest.mark.parametrize(

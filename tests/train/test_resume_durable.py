@@ -16,9 +16,10 @@ from training import LOSS, METRICS, equal
 
 from fnn import chain, layers, optimizers, train
 from fnn.train import Interrupted, SaveError
+from fnn.train.saving import files
 
 DURABLE = sys.modules[
-    "fnn.train.durable"
+    "fnn.train.saving.durable"
 ]  # the module, whose name in the package is the function's
 OPTIMIZER = optimizers.momentum(0.05)
 
@@ -180,13 +181,13 @@ def test_when_fit_raises_what_was_made_before_is_saved(run, quick, start, tmp_pa
 
 
 def test_ctrl_c_just_after_a_save(run, quick, tmp_path, monkeypatch):
-    commit = train.checkpoint_files.commit
+    commit = files.commit
 
     def interrupted(*arguments):
         commit(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.checkpoint_files, "commit", interrupted)
+    monkeypatch.setattr(files, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         follow(lambda: run(signals=False), [], lambda report: None)
     assert steps_in(tmp_path) == [6]
@@ -207,7 +208,7 @@ def test_a_full_disk_is_a_warning_and_tried_again(background, run, quick, tmp_pa
     def act(report):
         if report.steps == 3:
             FAILED.clear()
-            monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
+            monkeypatch.setattr("fnn.train.saving.checkpoints.trees.write", full)
         if report.steps == 12:
             assert FAILED.wait(60)  # of the thread
             monkeypatch.undo()
@@ -225,7 +226,7 @@ def test_a_full_disk_at_the_end_holds_the_state(background, run, quick, tmp_path
         if report.steps == 24:
             while steps_in(tmp_path)[-1:] != [18]:
                 time.sleep(0.01)
-            monkeypatch.setattr("fnn.train.checkpoint.trees.write", full)
+            monkeypatch.setattr("fnn.train.saving.checkpoints.trees.write", full)
 
     with pytest.raises(SaveError, match="No space left") as caught:
         follow(lambda: run(background=background), [], act)

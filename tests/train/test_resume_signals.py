@@ -31,7 +31,7 @@ def run(tmp_path, monkeypatch):
             state = state._replace(step=jnp.asarray(np.int32(made)))
             yield SimpleNamespace(train_state=state, steps=made)
 
-    monkeypatch.setattr(sys.modules["fnn.train.durable"], "fit", fit)
+    monkeypatch.setattr(sys.modules["fnn.train.saving.durable"], "fit", fit)
     examples = (jnp.ones((96, 1)), jnp.ones(96))
     return partial(
         train.durable, tmp_path / "run", None, None, None, start, examples, epochs=4, batch_size=16

@@ -9,7 +9,7 @@ import pytest
 from training import LOSS
 
 from fnn import chain, layers, train
-from fnn.train.streaming import Sum, plus
+from fnn.train.metrics.streaming import Sum, plus
 
 CUTS = [0, 25, 50, 60]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 import fnn
-from fnn.train.checkpoint_tree import Leaf
+from fnn.train.saving.tree import Leaf
 
 SCHEMA = 1  # of a step's folder; a reader of another one refuses it
 _RUN = "run.json"

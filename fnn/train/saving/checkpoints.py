@@ -23,10 +23,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fnn.layer import PyTree
-from fnn.train import checkpoint_files as files
-from fnn.train import checkpoint_tree as trees
-from fnn.train.checkpoint_choice import Best, best_step, newest, prune
-from fnn.train.checkpoint_run import Saved, as_settings, compare_settings, saved_now, write_run
+from fnn.train.saving import files
+from fnn.train.saving import tree as trees
+from fnn.train.saving.choice import Best, best_step, newest, prune
+from fnn.train.saving.run import Saved, as_settings, compare_settings, saved_now, write_run
 
 _STATE = "state"
 

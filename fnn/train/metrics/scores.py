@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array
-from fnn.train.streaming_classes import labels_of
+from fnn.train.metrics.classes import labels_of
 
 
 def accuracy(prediction: Array, target: Array) -> Array:

@@ -5,8 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from fnn.train import checkpoint_files as files
-from fnn.train.checkpoint_run import Saved, read_run
+from fnn.train.saving import files
+from fnn.train.saving.run import Saved, read_run
 
 Best = Literal["min", "max"]
 

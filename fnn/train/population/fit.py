@@ -17,9 +17,9 @@ from fnn.train.evaluate import Evaluation, check_targets
 from fnn.train.fit import call_length, check_state
 from fnn.train.nonfinite import NonFiniteError
 from fnn.train.options import Batch, StepOptions
-from fnn.train.population_epoch import Epoch, epoch, evaluate
-from fnn.train.population_members import member, mesh_of, replicated, size
-from fnn.train.population_memory import check_memory, memory_estimate
+from fnn.train.population.epoch import Epoch, epoch, evaluate
+from fnn.train.population.members import member, mesh_of, replicated, size
+from fnn.train.population.memory import check_memory, memory_estimate
 from fnn.train.state import TrainState
 from fnn.train.step import Info, all_finite
 

@@ -18,7 +18,7 @@ from fnn.train.evaluate import Evaluation, check_targets
 from fnn.train.evaluate import evaluate as evaluate_one
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, Metric, StepOptions
-from fnn.train.population_members import AXIS, mesh_of, replicated, size
+from fnn.train.population.members import AXIS, mesh_of, replicated, size
 from fnn.train.state import TrainState
 from fnn.train.step import Info, step_function
 

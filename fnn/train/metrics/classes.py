@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from fnn.dtypes import label_dtype
 from fnn.layer import Array
+from fnn.train.metrics.streaming import Reduction, example_weights, summed, weighted
 from fnn.train.options import Metric
-from fnn.train.streaming import Reduction, example_weights, summed, weighted
 
 
 def labels_of(target: Array) -> Array:

@@ -13,12 +13,12 @@ from jax.experimental import multihost_utils
 
 from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.train.checkpoint import Checkpoints, SaveError, StepExistsError, checkpoints
 from fnn.train.feed import Source, counted, is_source
 from fnn.train.fit import Report, fit
-from fnn.train.interrupt import Interruption, interruptible, leave
 from fnn.train.options import Batch
 from fnn.train.precision import AnyOptimizer
+from fnn.train.saving.checkpoints import Checkpoints, SaveError, StepExistsError, checkpoints
+from fnn.train.saving.interrupt import Interruption, interruptible, leave
 from fnn.train.state import TrainState
 
 

@@ -1,0 +1,29 @@
+"""Populations: N networks, with seeds and hyperparameters of their own, trained as one.
+
+    from fnn.train import population
+
+    keys = jax.random.split(jax.random.key(0), 64)
+    rates = np.geomspace(1e-4, 1e-1, 64)
+    members = population.init(net, adam(), keys, x, hyperparameters={"rate": rates})
+    epoch = population.epoch(net, loss, adam(), batch_size=32)
+    members, infos = epoch(members, (x, labels))       # infos.loss: (64, steps)
+    one = population.member(members, 17)               # an ordinary TrainState
+
+A population is a `TrainState` whose leaves have a leading axis of N, so everything here is `jax.vmap` of
+what trains one network: member i is what that network would have become alone, to rounding.
+"""
+
+from fnn.train.population.epoch import epoch as epoch
+from fnn.train.population.epoch import evaluate as evaluate
+from fnn.train.population.fit import Best as Best
+from fnn.train.population.fit import Report as Report
+from fnn.train.population.fit import best as best
+from fnn.train.population.fit import fit as fit
+from fnn.train.population.members import init as init
+from fnn.train.population.members import member as member
+from fnn.train.population.members import size as size
+from fnn.train.population.members import spread as spread
+from fnn.train.population.members import stack as stack
+from fnn.train.population.memory import MemoryEstimate as MemoryEstimate
+from fnn.train.population.memory import check_memory as check_memory
+from fnn.train.population.memory import memory_estimate as memory_estimate
