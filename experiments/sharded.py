@@ -31,7 +31,7 @@ from fnn.extras import require
 from fnn.layer import Layer
 from fnn.losses import softmax_cross_entropy
 from fnn.optimizers import adam
-from fnn.train.sharding_rules import Rules
+from fnn.train.devices.rules import Rules
 
 DONE, MISUSED = 0, 2
 Examples = tuple[np.ndarray, np.ndarray]

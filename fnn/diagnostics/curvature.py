@@ -1,10 +1,10 @@
 """How the loss bends around the parameters: eigenvalues, trace and spectrum of its Hessian.
 
 H = ∂²L/∂θ² of the mean loss, by its products alone: H v is the derivative of the hand-written gradient
-along v (`fnn.hvp`), or, of the generalised Gauss-Newton matrix, G v = Jᵀ H_L J v with the forward pass's
-derivative J, the hand-written backward pass Jᵀ, and H_L the Hessian of the loss in the prediction; G is
-what H would be if the network were linear, and has no negative eigenvalue for a convex loss. All are of the
-training pass, on the batch that is given; one v costs about two gradients.
+along v (`fnn.hvp`), or, of the generalised Gauss-Newton matrix, G v = Jᵀ H_L J v with the derivative J of
+the forward pass, the hand-written backward pass Jᵀ, and H_L the Hessian of the loss in the prediction.
+G is what H would be if the network were linear, and has no negative eigenvalue if the loss is convex.
+All are of the training pass, on the batch that is given; one v costs about two gradients.
 
 The largest eigenvalue λ bounds the rates at which plain gradient descent does not diverge, 2 / λ.
 Sharpness along the gradient, gᵀHg / gᵀg, is what a step feels: L falls most at the rate gᵀg / gᵀHg.
@@ -12,102 +12,27 @@ Source: Pearlmutter (1994); Schraudolph (2002); LeCun, Simard, Pearlmutter (1993
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.check.reports.text import table
-from fnn.diagnostics.lanczos import Lanczos, Product, Trace, lanczos, trace_of
-from fnn.diagnostics.parts import over_parts
-from fnn.diagnostics.passes import share_of_mean
-from fnn.dtypes import accumulation_dtype
-from fnn.gradient import reduced_by_hand
-from fnn.layer import Array, Key, Layer, PyTree, as_arrays
+from fnn.diagnostics.curvature_products import (
+    Flat,
+    Matrix,
+    check_batch_size,
+    check_matrix,
+    flattened,
+    gradient_of_data,
+    products_of_data,
+)
+from fnn.diagnostics.curvature_results import Density, Eigenvalues, Sharpness
+from fnn.diagnostics.lanczos import Product, Trace, lanczos, trace_of
+from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
-from fnn.random import child_key
+from fnn.random import name_hash
 
-Matrix = Literal["hessian", "gauss-newton"]
-_BARS = 40
 _HIGHEST = jax.lax.Precision.HIGHEST
-
-
-class Eigenvalues(NamedTuple):
-    """The outermost eigenvalues, each with how far off it may be; `str()` of it is a table."""
-
-    values: Array  # (count,), the largest, descending; NaN where the parameters are fewer
-    bounds: Array  # (count,)
-    lowest: Array  # the smallest: negative on a saddle
-    lowest_bound: Array
-    steps: Array  # that were made
-    vectors: PyTree  # trees like the parameters, with an axis of `count` in front; None unless asked for
-
-    @property
-    def stable_rate(self) -> Array:
-        """2 / λ, above which plain gradient descent diverges; ∞ where no λ is positive."""
-        top = self.values[0]
-        return jnp.where(top > 0, 2 / jnp.where(top > 0, top, 1), jnp.where(top <= 0, jnp.inf, top))
-
-    def __str__(self) -> str:
-        named = [f"λ {i + 1}" for i in range(self.values.shape[0])]
-        lines = [
-            [name, f"{float(value):.6g}", f"{float(bound):.1g}"]
-            for name, value, bound in zip(
-                [*named, "λ lowest"],
-                [*self.values, self.lowest],
-                [*self.bounds, self.lowest_bound],
-                strict=True,
-            )
-        ]
-        return "\n".join([
-            *table(["eigenvalue", "value", "within"], lines),
-            f"{int(self.steps)} Lanczos steps; gradient descent is stable below the rate "
-            f"2 / λ = {float(self.stable_rate):.3g}",
-        ])
-
-
-class Density(NamedTuple):
-    """The spectrum as a density on a grid; `str()` of it draws its logarithm."""
-
-    grid: Array  # (points,)
-    density: Array  # (points,), of integral 1
-    nodes: Array  # (probes, steps), Ritz values; NaN where there are none
-    weights: Array  # (probes, steps), of sum 1 a probe
-
-    def __str__(self) -> str:
-        top = float(self.density.max())
-        decades = [4 + float(jnp.log10(jnp.maximum(d / top, 1e-4))) for d in self.density]
-        lines = [
-            [f"{float(at):.4g}", f"{float(d):.2e}", "█" * round(_BARS * height / 4)]
-            for at, d, height in zip(self.grid, self.density, decades, strict=True)
-        ]
-        head = ["eigenvalue", "density", "four decades"]
-        widths = [max(len(row[i]) for row in [head, *lines]) for i in (0, 1)]
-        return "\n".join(
-            f"{a:>{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() for a, b, c in [head, *lines]
-        )
-
-
-class Sharpness(NamedTuple):
-    """The second derivative of the loss along its gradient."""
-
-    value: Array  # gᵀHg / gᵀg
-    gradient_norm: Array
-
-    @property
-    def best_rate(self) -> Array:
-        """gᵀg / gᵀHg, of the step that lowers the quadratic model most; ∞ where it bends down."""
-        return jnp.where(
-            self.value > 0,
-            1 / jnp.where(self.value > 0, self.value, 1),
-            jnp.where(self.value <= 0, jnp.inf, self.value),
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"sharpness along the gradient {float(self.value):.5g}, |g| "
-            f"{float(self.gradient_norm):.3g}; the best rate of one step {float(self.best_rate):.3g}"
-        )
 
 
 def hessian_eigenvalues(
@@ -141,14 +66,14 @@ def hessian_eigenvalues(
     Raises:
       ValueError: an unknown matrix, or what `lanczos` refuses.
     """
-    _check(matrix, batch_size)
+    check_matrix(matrix, batch_size)
     if steps < 1 or not 1 <= count <= steps or tolerance < 0:
         raise ValueError(
             "hessian_eigenvalues: expected 1 <= count <= steps and a tolerance of 0 or more, got "
             f"count {count}, steps {steps}, tolerance {tolerance}"
         )
 
-    def look(flat: "_Flat", product: Product, key: Key) -> Eigenvalues:
+    def look(flat: Flat, product: Product, key: Array) -> Eigenvalues:
         start = jax.random.normal(key, flat.vector.shape, flat.vector.dtype)
         found = lanczos(
             product,
@@ -180,10 +105,10 @@ def hessian_trace(
     Raises:
       ValueError: no probes, or an unknown matrix.
     """
-    _check(matrix, batch_size)
+    check_matrix(matrix, batch_size)
     _check_positive("hessian_trace", probes=probes)
 
-    def look(flat: "_Flat", product: Product, key: Key) -> Trace:
+    def look(flat: Flat, product: Product, key: Array) -> Trace:
         def sample(key: Array) -> Array:
             v = jax.random.rademacher(key, flat.vector.shape, flat.vector.dtype)
             return jnp.vdot(v, product(v), precision=_HIGHEST)
@@ -222,15 +147,101 @@ def hessian_density(
     Raises:
       ValueError: a number that is not positive, or an unknown matrix.
     """
-    _check(matrix, batch_size)
+    check_matrix(matrix, batch_size)
     _check_positive("hessian_density", probes=probes, steps=steps, points=points, width=width)
 
-    def look(flat: "_Flat", product: Product, key: Key) -> Density:
-        def probe(key: Array) -> Lanczos:
+    def look(flat: Flat, product: Product, key: Array) -> Density:
+        def probe(key: Array) -> tuple[Array, Array]:
             start = jax.random.normal(key, flat.vector.shape, flat.vector.dtype)
-            return lanczos(product, start, steps)._replace(basis=None)
+            found = lanczos(product, start, steps)
+            return found.values, found.weights
 
-        found = jax.lax.map(probe, jax.random.split(key, probes))
-        return density_of(found.values, found.weights, points, width)
+        nodes, shares = jax.lax.map(probe, jax.random.split(key, probes))
+        low, high = jnp.nanmin(nodes), jnp.nanmax(nodes)
+        scale = jnp.maximum(jnp.maximum(jnp.abs(low), jnp.abs(high)), 1)
+        sigma = jnp.maximum(width * (high - low), jnp.finfo(nodes.dtype).eps * scale)
+        grid = jnp.linspace(low - 4 * sigma, high + 4 * sigma, points)
+        known = jnp.where(jnp.isnan(nodes), 0, nodes)  # of weight 0
+        # One probe after another: points · steps numbers at a time.
+        heights = jax.lax.map(lambda each: _gaussians(grid, sigma, *each), (known, shares))
+        return Density(grid, heights.mean(axis=0), nodes, shares)
 
     return _looking(net, loss, matrix, batch_size, look)
+
+
+def gradient_sharpness(
+    net: Layer, loss: Loss, *, batch_size: int | None = None
+) -> Callable[..., Sharpness]:
+    """``look(params, state, x, target, key=None, weights=None) -> Sharpness``, pure and jitted.
+
+    Two products' worth of work; NaN where the gradient is 0. For `batch_size` see `hessian_eigenvalues`.
+
+    Raises:
+      ValueError: a batch size that is not positive.
+    """
+    check_batch_size(batch_size)
+    gradient = gradient_of_data(net, loss, batch_size)
+    products = products_of_data(net, loss, "hessian", batch_size)
+
+    def look(
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Key = None,
+        weights: Array | None = None,
+    ) -> Sharpness:
+        given = (params, state, x, target, key, weights)
+        g = flattened(gradient(*given)).vector
+        norm = jnp.sqrt(jnp.vdot(g, g, precision=_HIGHEST))
+        unit = g / norm
+        bent = flattened(products(*given)(flattened(params).restored(unit))).vector
+        return Sharpness(jnp.vdot(unit, bent, precision=_HIGHEST), norm)
+
+    return jax.jit(look)
+
+
+def _looking(
+    net: Layer,
+    loss: Loss,
+    matrix: Matrix,
+    batch_size: int | None,
+    look: Callable[[Flat, Product, Array], Any],
+) -> Callable[..., Any]:
+    """`look` at the parameters as a vector, the product of vectors, and a key, of a network's data."""
+    products = products_of_data(net, loss, matrix, batch_size)
+
+    def function(
+        params: PyTree,
+        state: PyTree,
+        x: PyTree,
+        target: PyTree,
+        key: Array,
+        weights: Array | None = None,
+    ) -> Any:
+        flat = flattened(params)
+        of_net, own = (
+            jax.random.fold_in(key, name_hash("network")),
+            jax.random.fold_in(key, name_hash("start")),
+        )
+        tree_product = products(params, state, x, target, of_net, weights)
+
+        def product(v: Array) -> Array:
+            return flattened(tree_product(flat.restored(v))).vector.astype(v.dtype)
+
+        return look(flat, product, own)
+
+    return jax.jit(function)
+
+
+def _gaussians(grid: Array, sigma: Array, nodes: Array, weights: Array) -> Array:
+    away = (grid[:, None] - nodes[None]) / sigma
+    return (weights[None] * jnp.exp(-away * away / 2)).sum(axis=1) / (
+        sigma * jnp.sqrt(jnp.asarray(2 * jnp.pi, sigma.dtype))
+    )
+
+
+def _check_positive(name: str, **numbers: float) -> None:
+    for what, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name}: expected {what} above 0, got {number}")

@@ -1,16 +1,17 @@
 """Eigenvalues, trace and spectrum of a symmetric matrix that is known by its products alone.
 
-Lanczos: from a unit vector q_1, the part of A q_j that is orthogonal to all q before it is β_j q_{j+1}, and
-α_j = q_jᵀ A q_j. In the basis q_1 … q_k, A is tridiagonal, T = tridiag(α, β); its eigenvalues θ_i, the Ritz
-values, approach those of A, the outermost first. With s_i the eigenvectors of T, an eigenvalue of A lies
-within |β_k s_ik| of θ_i. Rounding spoils the orthogonality of the q just when one converges, so each is made
-orthogonal to all before it, twice; in float32 too no eigenvalue is then found a second time. An eigenvalue
-that A has several times is found once.
+Lanczos: from a unit vector q_1, the part of A q_j that is orthogonal to all q before it is β_j q_{j+1},
+and α_j = q_jᵀ A q_j. In the basis q_1 … q_k, A is tridiagonal, T = tridiag(α, β); its eigenvalues θ_i,
+the Ritz values, approach those of A, the outermost first. With s_i the eigenvectors of T, an eigenvalue
+of A lies within |β_k s_ik| of θ_i. Rounding spoils the orthogonality of the q just when one converges,
+so each is made orthogonal to all before it, twice; no eigenvalue is then found a second time, in float32
+either. An eigenvalue that A has several times is found once.
 
-Trace: the mean of vᵀ A v over random v with E v vᵀ = 1. Density: for one v, the s_i1² are weights of the θ_i
-with which Σ w_i f(θ_i) = vᵀ f(A) v / vᵀ v for polynomials f up to degree 2 k - 1.
+Trace: the mean of vᵀ A v over random v with E v vᵀ = 1. Density: for one v, the s_i1² are weights of the
+θ_i with which Σ w_i f(θ_i) = vᵀ f(A) v / vᵀ v for polynomials f up to degree 2 k - 1.
 
-Source: Lanczos (1950); Paige (1980); Hutchinson (1990); Golub, Welsch (1969); Ghorbani, Krishnan, Xiao (2019).
+Source: Lanczos (1950); Paige (1980); Hutchinson (1990); Golub, Welsch (1969); Ghorbani, Krishnan, Xiao
+(2019).
 """
 
 from collections.abc import Callable

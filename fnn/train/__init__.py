@@ -1,16 +1,26 @@
 """Training: the state, one step, an epoch in one compiled call, the loop, and saved weights."""
 
-from fnn.train import distributed as distributed
 from fnn.train import ensemble as ensemble
 from fnn.train import population as population
 from fnn.train.averages import averaged_params as averaged_params
+from fnn.train.devices import distributed as distributed
+from fnn.train.devices.collectives import Collective as Collective
+from fnn.train.devices.collectives import collectives as collectives
+from fnn.train.devices.collectives import collectives_table as collectives_table
+from fnn.train.devices.mesh import mesh as mesh
+from fnn.train.devices.rules import Rule as Rule
+from fnn.train.devices.rules import data_parallel as data_parallel
+from fnn.train.devices.rules import fully_sharded as fully_sharded
+from fnn.train.devices.rules import tensor_parallel_mlp as tensor_parallel_mlp
+from fnn.train.devices.rules import tensor_parallel_transformer as tensor_parallel_transformer
+from fnn.train.devices.shardings import MeshShardings as MeshShardings
+from fnn.train.devices.shardings import shardings as shardings
 from fnn.train.epoch import epoch as epoch
 from fnn.train.evaluate import Evaluation as Evaluation
 from fnn.train.evaluate import evaluate as evaluate
 from fnn.train.feed import Source as Source
 from fnn.train.fit import Report as Report
 from fnn.train.fit import fit as fit
-from fnn.train.mesh import mesh as mesh
 from fnn.train.metrics.classes import Calibration as Calibration
 from fnn.train.metrics.classes import Confusion as Confusion
 from fnn.train.metrics.classes import brier as brier
@@ -45,16 +55,6 @@ from fnn.train.saving.interrupt import Interrupted as Interrupted
 from fnn.train.saving.interrupt import Interruption as Interruption
 from fnn.train.saving.interrupt import interruptible as interruptible
 from fnn.train.saving.run import Saved as Saved
-from fnn.train.sharding import MeshShardings as MeshShardings
-from fnn.train.sharding import shardings as shardings
-from fnn.train.sharding_collectives import Collective as Collective
-from fnn.train.sharding_collectives import collectives as collectives
-from fnn.train.sharding_collectives import collectives_table as collectives_table
-from fnn.train.sharding_rules import Rule as Rule
-from fnn.train.sharding_rules import data_parallel as data_parallel
-from fnn.train.sharding_rules import fully_sharded as fully_sharded
-from fnn.train.sharding_rules import tensor_parallel_mlp as tensor_parallel_mlp
-from fnn.train.sharding_rules import tensor_parallel_transformer as tensor_parallel_transformer
 from fnn.train.state import TrainState as TrainState
 from fnn.train.state import copy as copy
 from fnn.train.state import init as init

@@ -10,7 +10,7 @@ import pytest
 from training import LOSS, equal, network
 
 from fnn import models, optimizers, train
-from fnn.train import sharding_rules as rules
+from fnn.train.devices import rules
 from fnn.tree import paths
 
 P = jax.sharding.PartitionSpec

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from fnn.layer import PyTree
+from fnn.train.devices.shardings import MeshShardings
 from fnn.train.options import Batch
-from fnn.train.sharding import MeshShardings
 from fnn.tree import paths
 
 

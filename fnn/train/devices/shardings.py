@@ -21,9 +21,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
 from fnn.layer import PyTree
 from fnn.train.derivation import Derivation, Derived, Rest
-from fnn.train.mesh import BATCH_AXES
+from fnn.train.devices.mesh import BATCH_AXES
+from fnn.train.devices.rules import Rules, data_parallel, names_of, resolve
 from fnn.train.options import Batch
-from fnn.train.sharding_rules import Rules, data_parallel, names_of, resolve
 from fnn.train.state import TrainState, copy
 from fnn.tree import paths
 
@@ -243,7 +243,7 @@ def shardings(
     Args:
       mesh: from `train.mesh`, or any whose axes are of type Auto.
       rules: of the parameters: `data_parallel` (the default), `fully_sharded`,
-        `tensor_parallel_transformer`, `tensor_parallel_mlp`, or your own, see `train.sharding_rules`.
+        `tensor_parallel_transformer`, `tensor_parallel_mlp`, or your own, see `train.devices.rules`.
       state_rules: of the network's state; whole on every device by default.
       batch_axes: of the mesh, over which batches are split; "data" and "fsdp", if the mesh has them.
 

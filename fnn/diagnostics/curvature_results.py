@@ -1,0 +1,90 @@
+"""What the measurements of curvature give, and how a terminal shows it."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from fnn.check.reports.text import table
+from fnn.layer import Array, PyTree
+
+_BARS = 40
+
+
+class Eigenvalues(NamedTuple):
+    """The outermost eigenvalues, each with how far off it may be; `str()` of it is a table."""
+
+    values: Array  # (count,), the largest, descending; NaN where the parameters are fewer
+    bounds: Array  # (count,)
+    lowest: Array  # the smallest: negative on a saddle
+    lowest_bound: Array
+    steps: Array  # that were made
+    vectors: (
+        PyTree  # trees like the parameters, with an axis of `count` in front; None unless asked for
+    )
+
+    @property
+    def stable_rate(self) -> Array:
+        """2 / λ, above which plain gradient descent diverges; ∞ where no λ is positive."""
+        top = self.values[0]
+        return jnp.where(top > 0, 2 / jnp.where(top > 0, top, 1), jnp.where(top <= 0, jnp.inf, top))
+
+    def __str__(self) -> str:
+        named = [f"λ {i + 1}" for i in range(self.values.shape[0])]
+        lines = [
+            [name, f"{float(value):.6g}", f"{float(bound):.1g}"]
+            for name, value, bound in zip(
+                [*named, "λ lowest"],
+                [*self.values, self.lowest],
+                [*self.bounds, self.lowest_bound],
+                strict=True,
+            )
+        ]
+        said = (
+            f"{int(self.steps)} Lanczos steps; gradient descent is stable below the rate "
+            f"2 / λ = {float(self.stable_rate):.3g}"
+        )
+        return "\n".join([*table(["eigenvalue", "value", "within"], lines), said])
+
+
+class Density(NamedTuple):
+    """The spectrum as a density on a grid; `str()` of it draws its logarithm."""
+
+    grid: Array  # (points,)
+    density: Array  # (points,), of integral 1
+    nodes: Array  # (probes, steps), Ritz values; NaN where there are none
+    weights: Array  # (probes, steps), of sum 1 a probe
+
+    def __str__(self) -> str:
+        top = float(self.density.max())
+        decades = [4 + float(jnp.log10(jnp.maximum(d / top, 1e-4))) for d in self.density]
+        lines = [
+            [f"{float(at):.4g}", f"{float(d):.2e}", "█" * round(_BARS * height / 4)]
+            for at, d, height in zip(self.grid, self.density, decades, strict=True)
+        ]
+        head = ["eigenvalue", "density", "four decades"]
+        widths = [max(len(row[i]) for row in [head, *lines]) for i in (0, 1)]
+        return "\n".join(
+            f"{a:>{widths[0]}}  {b:>{widths[1]}}  {c}".rstrip() for a, b, c in [head, *lines]
+        )
+
+
+class Sharpness(NamedTuple):
+    """The second derivative of the loss along its gradient."""
+
+    value: Array  # gᵀHg / gᵀg
+    gradient_norm: Array
+
+    @property
+    def best_rate(self) -> Array:
+        """gᵀg / gᵀHg, of the step that lowers the quadratic model most; ∞ where it bends down."""
+        return jnp.where(
+            self.value > 0,
+            1 / jnp.where(self.value > 0, self.value, 1),
+            jnp.where(self.value <= 0, jnp.inf, self.value),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"sharpness along the gradient {float(self.value):.5g}, |g| "
+            f"{float(self.gradient_norm):.3g}; the best rate of one step {float(self.best_rate):.3g}"
+        )

@@ -1,0 +1,1 @@
+"""One training run on many devices and hosts: a mesh, rules that place parameters, what is sent."""
