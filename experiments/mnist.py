@@ -28,7 +28,7 @@ from experiments.plan import Config, Plan, describe, prepare
 from experiments.record import Record
 from experiments.resume import Saves, Terminated, terminable
 from experiments.screen import Screen
-from fnn import check, train
+from fnn import augment, check, train
 from fnn.diagnostics import summary
 from fnn.extras import require
 from fnn.losses import softmax_cross_entropy
@@ -39,6 +39,9 @@ DONE, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 CHECKED_IMAGES = 32
 STEPS_PER_CALL = 8
 LOSS = softmax_cross_entropy()
+AUGMENTATION = augment.affine(
+    augment.rotate(10), augment.scale(0.9, 1.1), augment.shear(0.1), augment.translate(2)
+)
 METRICS = {"accuracy": train.accuracy}
 
 
@@ -176,6 +179,7 @@ def fit(
                 validation=plan.held_out,
                 gradient=config.gradient,
                 metrics=METRICS,
+                augment=AUGMENTATION if config.augment else None,
                 # Within a scan of several steps, jax.grad's convolutions take a slow path on a CPU.
                 steps_per_call=STEPS_PER_CALL if config.gradient == "hand" else 1,
             ):

@@ -37,6 +37,8 @@ class Config:
     """Images a step."""
     rate: float | None = None
     """Adam's learning rate at its peak; None: what suits the model."""
+    augment: bool = False
+    """Turn, scale, shear and move the training images a little, differently in every step."""
     seed: int = 0
     """Of the first weights, the order of the images, and dropout."""
     out: Path = Path("runs/mnist")

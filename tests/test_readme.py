@@ -6,27 +6,47 @@ import shlex
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fnn import (
+    augment,
     chain,
     check,
     cli,
     compose,
+    data,
+    exchange,
     initializers,
     layers,
+    logs,
     losses,
     lsuv,
     models,
     optimizers,
+    train,
 )
 from fnn.optimizers import Minimizer, Optimizer
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 PIECES = {"compose", "descend", "trace", "velocity", "signs", "signs_of_mean", "as_minimizer"}
+ROOMS = {"population", "ensemble", "distributed", "durable"}
+# Of training, what the others are made of, or return.
+PARTS = {
+    *(
+        "averaged_params",
+        "collectives_table",
+        "confusion_matrix",
+        "copy",
+        "jit_once",
+        "range_table",
+    ),
+    *("negative_log_likelihood", "read", "read_metadata", "record", "seen", "step_function"),
+    *("identity", "resample"),
+}
 WRONG = PROGRAMS[1].replace("dy / scale**2", "dy / scale")
 
 
@@ -103,6 +123,19 @@ def test_the_optimizer_of_ones_own(capsys):
     np.testing.assert_allclose(updates["hidden"]["w"], -3e-3 / 91 * 1.05, rtol=1e-5)
 
 
+def test_the_run_that_lasts_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Cut off by its number of epochs, as a signal would: the rest is bit for bit that of one run."""
+    monkeypatch.chdir(tmp_path)
+    whole = run(PROGRAMS[3])["last"]
+    assert int(whole.step) == 5 * (1437 // 32)
+    lines = logs.read("runs/digits/log.jsonl")
+    assert lines[-1]["evaluation"]["metrics"]["accuracy"] > 0.8
+    (tmp_path / "runs").rename("whole")
+    run(PROGRAMS[3].replace('"epochs": 5', '"epochs": 2'))
+    rest = run(PROGRAMS[3])["last"]
+    jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
+
+
 def test_the_training_program_has_about_twenty_lines():
     assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 21
 
@@ -119,7 +152,14 @@ def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
         offered |= functions(room)
     moves = functions(optimizers)
     starts = functions(initializers) | functions(lsuv)
-    every = offered | moves | functions(optimizers.schedules) | starts
+    engine = {
+        name: value
+        for room in (train, augment, exchange, logs)
+        for name, value in functions(room).items()
+    }
+    every = offered | moves | functions(optimizers.schedules) | starts | engine
+    every |= functions(data) | functions(data.preprocess) | dict.fromkeys(ROOMS)
+    every |= dict.fromkeys(train.StepOptions.__annotations__)
     assert named - every.keys() == set()
     cells = {name for name in offered if name.endswith("_cell")}
     helpers = {"patches", "class_token", "token_at", "mean_token", "linear_decay"}
@@ -134,3 +174,4 @@ def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
     assert complete - named - PIECES == set()
     assert functions(optimizers.schedules).keys() - named - {"schedule_table"} == set()
     assert functions(initializers).keys() - named - {"fans"} == set()
+    assert engine.keys() - named - PARTS == set()

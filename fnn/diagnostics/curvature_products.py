@@ -40,11 +40,12 @@ def flattened(params: PyTree) -> Flat:
         ends.append(ends[-1] + leaf.size)
 
     def restored(vector: Array) -> PyTree:
-        return structure.unflatten(
+        return jax.tree.unflatten(
+            structure,
             [
                 vector[begin:end].reshape(leaf.shape).astype(leaf.dtype)
                 for leaf, begin, end in zip(leaves, ends[:-1], ends[1:], strict=True)
-            ]
+            ],
         )
 
     return Flat(jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves]), restored)

@@ -30,7 +30,7 @@ class Lanczos(NamedTuple):
     """The Ritz values, ascending; where fewer steps were made than allowed, NaN after them."""
 
     values: Array  # (k,)
-    bounds: Array  # (k,), how far off an eigenvalue may be
+    bounds: Array  # (k,), how far off an eigenvalue may be, but for rounding
     weights: Array  # (k,), s_i1², of sum 1; 0 after the steps that were made
     steps: Array  # (), how many were made
     basis: Array  # (k, n), the q; 0 after those
