@@ -54,15 +54,15 @@ RECIPES: dict[Name, Recipe] = {
     "fashion-mnist": Recipe(
         lambda: models.convnet(10, channels=(32, 64, 96), dropout_rate=0.3),
         augment.compose(augment.random_crop(2), augment.horizontal_flip()),
-        epochs=16,
+        epochs=14,
         rate=3e-3,
         weight_decay=0.05,
         smoothing=0.1,
     ),
     "cifar10-jpeg": Recipe(
-        lambda: models.resnet(10, depth=14, width=16),
+        lambda: models.resnet(10, depth=8),
         augment.compose(augment.random_crop(4), augment.horizontal_flip()),
-        epochs=16,
+        epochs=10,
         rate=5e-3,
         weight_decay=0.05,
         smoothing=0.1,

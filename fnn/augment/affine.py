@@ -27,6 +27,7 @@ from fnn.layer import Array
 from fnn.random import name_hash
 
 UNITS = 4  # uniform numbers that a transform is given
+_Arguments = tuple[Array, Array, Array]
 
 _STILL = np.eye(2, 3, dtype=np.float32)
 _RARE = np.uint32(0x9E3779B9)
@@ -95,14 +96,22 @@ def _sampled_once(key: Array, x: Array, matrices: Array, sampling: Sampling) -> 
     def whole(x: Array, matrices: Array) -> Array:
         return jax.vmap(lambda image, matrix: sampled(image, matrix, sampling))(x, matrices)
 
-    def in_a_loop(x: Array, matrices: Array) -> Array:
+    @jax.custom_jvp
+    def looped(rounds: Array, x: Array, matrices: Array) -> Array:
         y = jax.eval_shape(whole, x, matrices)
-        # One key of 2³² makes a second round, of the same result; all devices know the key.
-        words = jax.random.key_data(key).reshape(-1)
-        rounds = 1 + (words[0] ^ words[-1] == _RARE).astype(jnp.int32)
         return jax.lax.fori_loop(
             0, rounds, lambda _, y: whole(x, matrices), jnp.zeros(y.shape, y.dtype)
         )
+
+    @looped.defjvp
+    def looped_jvp(primals: _Arguments, tangents: _Arguments) -> tuple[Array, Array]:
+        # Gradients do not go back through a loop of rounds that are not known.
+        return looped(*primals), jax.jvp(whole, primals[1:], tangents[1:])[1]
+
+    def in_a_loop(x: Array, matrices: Array) -> Array:
+        # One key of 2³² makes a second round, of the same result; all devices know the key.
+        words = jax.random.key_data(key).reshape(-1)
+        return looped(1 + (words[0] ^ words[-1] == _RARE).astype(jnp.int32), x, matrices)
 
     return jax.lax.platform_dependent(x, matrices, cpu=in_a_loop, default=whole)
 

@@ -73,7 +73,7 @@ def averaged(
         raise ValueError("averaged: expected at least one view, got none")
     if space not in get_args(Space):
         raise ValueError(f"averaged: expected space among {get_args(Space)}, got {space!r}")
-    noisy = map_layers(_still_if_stateful, net) if noise else net
+    noisy = training_noise(net) if noise else net
 
     def one(params: PyTree, state: PyTree, x: PyTree, key: Key) -> PyTree:
         """What one pass says."""
@@ -150,6 +150,14 @@ def _stacked(x: PyTree, views: Sequence[View] | None) -> PyTree:
     if len(shapes) != 1:
         raise ValueError(f"averaged: expected views of one shape, got {sorted(shapes)}")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
+
+
+def training_noise(net: Layer) -> Layer:
+    """The network with a training pass in which layers draw (dropout), and those with a state predict.
+
+    So an example's prediction is random, and does not depend on the others of its batch (batch norm).
+    """
+    return map_layers(_still_if_stateful, net)
 
 
 def _still_if_stateful(path: str, layer: Layer) -> Layer:

@@ -21,9 +21,15 @@ def check_fill(name: str, fill: float, image: Array) -> None:
 
     Raises:
       TypeError: the image is of truth values.
-      ValueError: the image is of integers, and the fill is none of them.
+      ValueError: the image is of integers, and the fill is none of them; or the fill is too large.
     """
     if jnp.issubdtype(image.dtype, jnp.inexact):
+        largest = float(jnp.finfo(image.dtype).max)
+        if not abs(fill) <= largest:
+            raise ValueError(
+                f"{name}: expected a fill from {-largest:g} to {largest:g}, for images of "
+                f"{image.dtype}, got {fill}"
+            )
         return
     if image.dtype == jnp.bool_:
         raise TypeError(f"{name}: expected images of numbers, got {image.dtype}; convert them")

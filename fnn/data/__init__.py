@@ -1,11 +1,13 @@
 """Data sets as NumPy arrays on the host: read, checked, split and preprocessed.
 
-Images are float32 in [0, 1] of shape (N, H, W, C), labels int32 of shape (N,). Nothing here knows
-of networks, and of devices only `pipeline`, which brings batches to one.
+A `Dataset` has images in float32, in [0, 1], of shape (N, H, W, C), and labels in int32 of shape (N,);
+readers of files give what the file holds. Of devices know only `pipeline`, which brings batches to one,
+and `preprocess`, whose fitted values apply to arrays on one, too.
 """
 
 from fnn.data.arrays import read_npy as read_npy
 from fnn.data.arrays import read_npz as read_npz
+from fnn.data.cifar import Records as Records
 from fnn.data.cifar import read_cifar as read_cifar
 from fnn.data.cifar import read_cifar10 as read_cifar10
 from fnn.data.cifar import read_cifar10_jpeg as read_cifar10_jpeg
@@ -21,6 +23,7 @@ from fnn.data.folds import time_folds as time_folds
 from fnn.data.idx import read_idx as read_idx
 from fnn.data.images import Images as Images
 from fnn.data.images import read_images as read_images
+from fnn.data.leakage import Finding as Finding
 from fnn.data.leakage import Leakage as Leakage
 from fnn.data.leakage import leakage as leakage
 from fnn.data.pipeline import Pipeline as Pipeline
@@ -38,7 +41,9 @@ from fnn.data.split import three_way_split as three_way_split
 from fnn.data.table import Table as Table
 from fnn.data.table import read_csv as read_csv
 from fnn.data.text import TEXTS as TEXTS
+from fnn.data.text import TextParts as TextParts
 from fnn.data.text import Vocabulary as Vocabulary
+from fnn.data.text import Windows as Windows
 from fnn.data.text import load_text as load_text
 from fnn.data.text import read_lines as read_lines
 from fnn.data.text import read_text as read_text

@@ -73,10 +73,12 @@ def most_alike(train_x: NDArray[Any], test_x: NDArray[Any], least: float) -> Ali
 
 
 def _directions(x: NDArray[Any], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = x.reshape(len(x), -1).astype(np.float32) - mean
+    rows = x.reshape(len(x), -1).astype(np.float32)
+    largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.abs(mean).max())
+    rows -= mean
     rows -= rows.mean(axis=1, keepdims=True)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     # What rounding leaves of a flat example is not its direction.
-    flat = length <= 1e-6 * np.sqrt(rows.shape[1]) * np.abs(mean).max(initial=1.0)
+    flat = length <= 1e-6 * np.sqrt(rows.shape[1]) * largest
     rows /= np.where(flat, 1, length)
     return rows

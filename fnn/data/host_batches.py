@@ -35,9 +35,14 @@ class Arrays:
         """The rows at `indices` of every array, in memory of their own."""
 
         def taken(leaf: NDArray[Any]) -> NDArray[Any]:
-            out = empty((len(indices), *leaf.shape[1:]), leaf.dtype)
-            # Clipping never happens; without it, NumPy would fill another array first.
-            return np.take(np.asarray(leaf), indices, axis=0, out=out, mode="clip")
+            array = np.asarray(leaf)
+            out = empty((len(indices), *array.shape[1:]), _native(array.dtype))
+            if array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative:
+                # Clipping never happens; without it, NumPy would fill another array first.
+                return np.take(array, indices, axis=0, out=out, mode="clip")
+            # Of any other array, such as overlapping windows, `take` copies the whole before it begins.
+            out[...] = array[indices]
+            return out
 
         return jax.tree.map(taken, self.tree)
 
@@ -124,7 +129,13 @@ def opened(source: Any) -> RandomAccess:
 def stacked(*rows: Any) -> NDArray[Any]:
     """The rows as one array."""
     arrays = [np.asarray(row) for row in rows]
-    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), np.result_type(*arrays)))
+    dtype = _native(np.result_type(*arrays))
+    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape), dtype))
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The same numbers in the machine's byte order, as a device wants them."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -66,7 +66,7 @@ def leakage(
       flattened example, and 0). Looked for with three examples a class or more;
     - missing classes, class proportions: a class of the test part that the training part lacks, and
       proportions that differ by 1 % of the examples or more and by more than chance, a chi-square with
-      p < 3e-5 (pairs: class and 0);
+      p < 3.2e-5 (pairs: class and 0);
     - preprocessing: a fitted value that `fit` does not make of the training part (no pairs). Whether it
       is what `fit` makes of both parts or of the test part is said. What counts its `examples`, as those
       of `fnn.data.preprocess` do, is also told apart without `fit`.

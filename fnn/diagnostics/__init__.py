@@ -1,6 +1,13 @@
 """Seeing what a network is and what it learned; plotting libraries are needed by `plots` alone."""
 
 from fnn.diagnostics import plots as plots
+from fnn.diagnostics.curvature import gradient_sharpness as gradient_sharpness
+from fnn.diagnostics.curvature import hessian_density as hessian_density
+from fnn.diagnostics.curvature import hessian_eigenvalues as hessian_eigenvalues
+from fnn.diagnostics.curvature import hessian_trace as hessian_trace
+from fnn.diagnostics.curvature_results import Density as Density
+from fnn.diagnostics.curvature_results import Eigenvalues as Eigenvalues
+from fnn.diagnostics.curvature_results import Sharpness as Sharpness
 from fnn.diagnostics.dead_units import DeadUnits as DeadUnits
 from fnn.diagnostics.dead_units import dead_units as dead_units
 from fnn.diagnostics.filters import first_layer_filters as first_layer_filters
@@ -12,6 +19,19 @@ from fnn.diagnostics.flops import flops_by_call as flops_by_call
 from fnn.diagnostics.health import Health as Health
 from fnn.diagnostics.health import LayerHealth as LayerHealth
 from fnn.diagnostics.health import health as health
+from fnn.diagnostics.lanczos import Lanczos as Lanczos
+from fnn.diagnostics.lanczos import Trace as Trace
+from fnn.diagnostics.lanczos import hutch_plus_plus as hutch_plus_plus
+from fnn.diagnostics.lanczos import hutchinson as hutchinson
+from fnn.diagnostics.lanczos import lanczos as lanczos
+from fnn.diagnostics.loss_directions import PathPlane as PathPlane
+from fnn.diagnostics.loss_directions import along_and_across as along_and_across
+from fnn.diagnostics.loss_directions import filter_normalized as filter_normalized
+from fnn.diagnostics.loss_directions import path_plane as path_plane
+from fnn.diagnostics.loss_slice import LossLine as LossLine
+from fnn.diagnostics.loss_slice import LossPlane as LossPlane
+from fnn.diagnostics.loss_slice import loss_along as loss_along
+from fnn.diagnostics.loss_slice import loss_on_plane as loss_on_plane
 from fnn.diagnostics.memory import Memory as Memory
 from fnn.diagnostics.memory import MemoryRow as MemoryRow
 from fnn.diagnostics.memory import XlaMemory as XlaMemory

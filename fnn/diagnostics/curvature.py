@@ -27,7 +27,7 @@ from fnn.diagnostics.curvature_products import (
     products_of_data,
 )
 from fnn.diagnostics.curvature_results import Density, Eigenvalues, Sharpness
-from fnn.diagnostics.lanczos import Product, Trace, lanczos, trace_of
+from fnn.diagnostics.lanczos import Product, Trace, hutch_plus_plus, lanczos, trace_of
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
 from fnn.random import name_hash
@@ -94,26 +94,46 @@ def hessian_trace(
     loss: Loss,
     *,
     probes: int = 16,
+    sketch: int = 0,
     matrix: Matrix = "hessian",
     batch_size: int | None = None,
 ) -> Callable[..., Trace]:
     """``look(params, state, x, target, key, weights=None) -> Trace``, pure and jitted.
 
-    By Hutchinson's estimate with `probes` random vectors of ±1, whose variance is that of the elements
-    beside the diagonal alone. For the other arguments see `hessian_eigenvalues`.
+    By Hutchinson's estimate with random vectors of ±1, whose variance is that of the elements beside the
+    diagonal alone; or with a sketch, by Hutch++. For the other arguments see `hessian_eigenvalues`.
+
+    Args:
+      net: the network.
+      loss: that of an example.
+      probes: how many random vectors, a product each.
+      sketch: vectors of a space on which the trace is exact, two products each and as many copies of the
+        parameters (see `hutch_plus_plus`); 0 for none. At most as many as there are parameters.
+      matrix: the Hessian, or the generalised Gauss-Newton matrix.
+      batch_size: examples of a part.
 
     Raises:
-      ValueError: no probes, or an unknown matrix.
+      ValueError: no probes, a sketch below 0, or an unknown matrix.
     """
     check_matrix(matrix, batch_size)
     _check_positive("hessian_trace", probes=probes)
+    if sketch < 0:
+        raise ValueError(f"hessian_trace: expected a sketch of 0 vectors or more, got {sketch}")
 
     def look(flat: Flat, product: Product, key: Array) -> Trace:
+        def signs(key: Array) -> Array:
+            return jax.random.rademacher(key, flat.vector.shape, flat.vector.dtype)
+
         def sample(key: Array) -> Array:
-            v = jax.random.rademacher(key, flat.vector.shape, flat.vector.dtype)
+            v = signs(key)
             return jnp.vdot(v, product(v), precision=_HIGHEST)
 
-        return trace_of(jax.lax.map(sample, jax.random.split(key, probes)))
+        keys = jax.random.split(key, probes)
+        if not sketch:  # one vector at a time
+            return trace_of(jax.lax.map(sample, keys))
+        size = min(sketch, flat.vector.size)
+        of_sketch = jax.random.split(jax.random.fold_in(key, probes), size)
+        return hutch_plus_plus(product, jax.vmap(signs)(of_sketch), jax.vmap(signs)(keys))
 
     return _looking(net, loss, matrix, batch_size, look)
 
@@ -125,7 +145,7 @@ def hessian_density(
     probes: int = 4,
     steps: int = 32,
     points: int = 64,
-    width: float = 0.01,
+    width: float = 0.02,
     matrix: Matrix = "hessian",
     batch_size: int | None = None,
 ) -> Callable[..., Density]:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.check.reports.text import table
 from fnn.layer import Array, PyTree
@@ -41,7 +42,7 @@ class Eigenvalues(NamedTuple):
         ]
         said = (
             f"{int(self.steps)} Lanczos steps; gradient descent is stable below the rate "
-            f"2 / λ = {float(self.stable_rate):.3g}"
+            f"2 / λ = {_rate(2, self.values[0]):.3g}"
         )
         return "\n".join([*table(["eigenvalue", "value", "within"], lines), said])
 
@@ -55,11 +56,11 @@ class Density(NamedTuple):
     weights: Array  # (probes, steps), of sum 1 a probe
 
     def __str__(self) -> str:
-        top = float(self.density.max())
-        decades = [4 + float(jnp.log10(jnp.maximum(d / top, 1e-4))) for d in self.density]
+        density = np.asarray(self.density, np.float64)
+        decades = 4 + np.log10(np.maximum(density / density.max(), 1e-4))
         lines = [
-            [f"{float(at):.4g}", f"{float(d):.2e}", "█" * round(_BARS * height / 4)]
-            for at, d, height in zip(self.grid, self.density, decades, strict=True)
+            [f"{float(at):.4g}", f"{d:.2e}", "█" * round(_BARS * height / 4) if d >= 0 else "?"]
+            for at, d, height in zip(self.grid, density, decades, strict=True)
         ]
         head = ["eigenvalue", "density", "four decades"]
         widths = [max(len(row[i]) for row in [head, *lines]) for i in (0, 1)]
@@ -86,5 +87,11 @@ class Sharpness(NamedTuple):
     def __str__(self) -> str:
         return (
             f"sharpness along the gradient {float(self.value):.5g}, |g| "
-            f"{float(self.gradient_norm):.3g}; the best rate of one step {float(self.best_rate):.3g}"
+            f"{float(self.gradient_norm):.3g}; the best rate of one step {_rate(1, self.value):.3g}"
         )
+
+
+def _rate(multiple: int, curvature: Array) -> float:
+    """By numbers alone, which a text needs none of jax for."""
+    value = float(curvature)
+    return multiple / value if value > 0 else float("inf") if value <= 0 else value

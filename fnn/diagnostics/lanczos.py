@@ -181,6 +181,36 @@ def hutchinson(product: Product, probes: Array) -> Trace:
     return trace_of(jax.lax.map(lambda v: _dot(v, product(v)), probes))
 
 
+def hutch_plus_plus(product: Product, sketch: Array, probes: Array) -> Trace:
+    """The trace, exact on the space of A times the rows of `sketch` (s, n), and estimated beside it.
+
+    With Q an orthonormal basis of that space and P = 1 - Q Qᵀ: tr QᵀAQ + the mean of (P v)ᵀ A (P v).
+    Where a few eigenvalues are far larger than the others, which is how Hessians of networks are, its
+    variance is far smaller than that of `hutchinson`. 2 s + m products. Source: Meyer, Musco, Musco,
+    Woodruff (2021).
+
+    Raises:
+      ValueError: sketch or probes are not of shapes (s, n) and (m, n), with one row at least.
+    """
+    if sketch.ndim != 2 or probes.ndim != 2 or 0 in (*sketch.shape, *probes.shape):
+        raise ValueError(
+            "hutch_plus_plus: expected a sketch (s, n) and probes (m, n), one row at least, got "
+            f"{sketch.shape} and {probes.shape}"
+        )
+    basis = jnp.linalg.qr(jax.lax.map(product, sketch).T)[0].T
+
+    def inside(v: Array) -> Array:
+        return _dot(v, product(v))
+
+    def beside(v: Array) -> Array:
+        for _ in range(2):
+            v = v - jnp.matmul(jnp.matmul(basis, v, precision=_HIGHEST), basis, precision=_HIGHEST)
+        return inside(v)
+
+    exact = jax.lax.map(inside, basis).sum()
+    return trace_of(exact + jax.lax.map(beside, probes))
+
+
 def trace_of(samples: Array) -> Trace:
     """The mean of (m,) independent samples, and its standard error."""
     count = samples.shape[0]

@@ -23,8 +23,6 @@ _MAGNITUDES = 10.0 ** (np.arange(2 * _DECADES[0], 2 * _DECADES[1] + 1) / 2)
 EDGES: np.ndarray = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])
 BINS = len(EDGES) + 1
 SAMPLE = 16_384  # a search and a scatter take 30 ns a number, all the sums together 5
-_LARGE = 1 << 16  # elements of an array that is worth a loop
-_BESIDE = 1024  # elements of a row of that loop
 Five = tuple[Array, ...]
 
 
@@ -112,8 +110,7 @@ def columns(x: Array, sample: int = SAMPLE) -> Columns:
     wide = x.astype(accumulation_dtype(x.dtype))
     rows = wide.reshape(-1, x.shape[-1] if x.ndim else 1)
     dtype = rows.dtype
-    reduce = _at_once if rows.size < _LARGE else _by_platform
-    count, total, nonzero, low, high = reduce(rows)
+    count, total, nonzero, low, high = _at_once(rows)
     mean = total / jnp.maximum(count, 1)
     finite = jnp.isfinite(rows)
     return Columns(
@@ -142,36 +139,10 @@ def _five(rows: Array) -> Five:
 
 def _at_once(rows: Array) -> Five:
     """The five reduced down the columns, as one reduction: a quarter of five ones' time to compile."""
-    return _reduced(_five(rows))
-
-
-def _reduced(five: Five) -> Five:
-    zero = jnp.zeros((), five[0].dtype)
+    zero = jnp.zeros((), rows.dtype)
     starts = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
-    found: Five = jax.lax.reduce(five, starts, _both, (0,))
+    found: Five = jax.lax.reduce(_five(rows), starts, _both, (0,))
     return found
-
-
-def _by_platform(rows: Array) -> Five:
-    return jax.lax.platform_dependent(rows, cpu=_row_by_row, default=_at_once)
-
-
-def _row_by_row(rows: Array) -> Five:
-    """The same in a loop over rows, several of them side by side: XLA:CPU makes vector instructions of
-    that, and of the reduction none; it takes a sixth of the time, and four times as long to compile.
-    """
-    width = rows.shape[1]
-    beside = max(1, _BESIDE // width)
-    whole = rows.shape[0] // beside
-    main = rows[: whole * beside].reshape(whole, beside * width)
-    zero = jnp.zeros_like(main, shape=main.shape[1:])
-    starts = (zero, zero, zero, zero + jnp.inf, zero - jnp.inf)
-    found, _ = jax.lax.scan(lambda total, row: (_both(total, _five(row)), None), starts, main)
-    five = tuple(each.reshape(beside, width) for each in found)
-    if whole * beside < rows.shape[0]:
-        left = _five(rows[whole * beside :])
-        five = tuple(jnp.concatenate(pair) for pair in zip(five, left, strict=True))
-    return _reduced(five)
 
 
 def _both(a: Five, b: Five) -> Five:

@@ -13,7 +13,7 @@
 | multi_head_attention             | MultiHeadDotProductAttention | kernels (D, H, d) and (H, d, D)     |
 
 Settings are no weights: they are to be given to our layers. Flax's defaults that differ from ours:
-``momentum=0.99`` of BatchNorm, ``epsilon=1e-6`` of LayerNorm, RMSNorm, GroupNorm and InstanceNorm. Its
+``momentum=0.99`` of BatchNorm, ``epsilon=1e-6`` of LayerNorm, GroupNorm and InstanceNorm. Its
 ConvTranspose has no groups, and makes more than ours of a window below the stride, if "VALID".
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from fnn.exchange.flax_recurrent import GATES, recurrent_from_flax, recurrent_to_flax
 from fnn.exchange.layout import Imported, Layout, Module, load, natural, save
-from fnn.exchange.places import Place, array
+from fnn.exchange.places import Place, array, groups_of_transposed, is_transposed
 from fnn.layer import Layer, PyTree
 from fnn.layers.attention_heads import MultiHeadAttentionParams
 from fnn.layers.batch_norm import BatchNormState, PopulationState
@@ -176,8 +176,10 @@ def _ours(place: Place, module: Module) -> tuple[PyTree, PyTree]:
 def _turned(place: Place, kernel: Any) -> Any:
     """The kernel of a transposed convolution by 180°: flax reads with it where we write."""
     kernel = array(kernel)
-    if "transposed_convolution(" not in place.layer.name:
+    if not is_transposed(place):
         return kernel
+    if groups_of_transposed(place) > 1:
+        raise TypeError(f"{place}: flax's ConvTranspose has no groups")
     return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
 
 

@@ -117,7 +117,8 @@ def save(
             name = layout.join(module, within)
             if name in tensors:
                 raise ValueError(f"{place}: expected names of its own, but {name!r} is taken")
-            tensors[name] = np.ascontiguousarray(value)
+            # Not `ascontiguousarray`, which makes a row of one number.
+            tensors[name] = np.asarray(value, order="C")
     return tensors
 
 

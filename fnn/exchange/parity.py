@@ -82,8 +82,11 @@ def parity(
       rtol: the tolerance.
 
     Raises:
-      ValueError: a path is no leaf layer that is called, or two outputs differ in shape.
+      ValueError: a path is no leaf layer that is called; two outputs differ in shape, are no single
+        arrays, or hold no number; or the tolerance is none.
     """
+    if not 0 <= rtol < float("inf"):
+        raise ValueError(f"expected a finite tolerance rtol of at least 0, got {rtol}")
     outputs: dict[str, list[Any]] = {}
     called: dict[str, str] = {}
 
@@ -116,11 +119,21 @@ def parity(
 
 
 def _difference(path: str, layer: str, ours: Any, theirs: Any, rtol: float) -> Difference:
+    if not hasattr(ours, "shape"):
+        raise ValueError(
+            f"{path} ({layer}): expected an output of one array, got {type(ours).__name__}; compare "
+            "networks that give one of its arrays each"
+        )
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"{path} ({layer}): expected an output of our shape {ours.shape}, got {theirs.shape}; put "
             "channels last"
+        )
+    if not ours.size:
+        raise ValueError(
+            f"{path} ({layer}): expected numbers to compare, got an output of shape {ours.shape}, which "
+            "proves nothing; give inputs"
         )
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):

@@ -93,3 +93,26 @@ def _round(i: int, leaf: Any) -> np.ndarray:
 def array(value: Any) -> Any:
     """A weight as a NumPy array; untyped, as it will stand in our named tuples until it is loaded."""
     return np.asarray(value)
+
+
+def is_transposed(place: Place) -> bool:
+    """Whether a place with the parameters of a convolution is a transposed one."""
+    return "transposed_convolution(" in place.layer.name
+
+
+def groups_of_transposed(place: Place) -> int:
+    """The groups of a transposed convolution, which its weight does not show: it takes no other x.
+
+    Raises:
+      ValueError: it takes an x of no number of groups.
+    """
+    w = place.params.w
+    inputs, features = w.shape[-2:]
+    for groups in (g for g in range(1, features + 1) if features % g == 0):
+        x = jax.ShapeDtypeStruct((1, *[64] * (w.ndim - 2), inputs * groups), w.dtype)
+        try:
+            jax.eval_shape(place.layer.predict, place.params, place.state, x)
+        except ValueError:
+            continue
+        return groups
+    raise ValueError(f"{place}: expected a layer that takes {inputs} channels a group")

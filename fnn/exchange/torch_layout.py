@@ -14,7 +14,9 @@
 
 Settings are no weights: they are to be given to our layers. torch's defaults that differ from ours:
 ``momentum=0.1`` is our 0.9, the share of the old, and its running variance is the unbiased one, our
-``batch_norm(unbiased=True)``. `num_batches_tracked`, a count of batches, is ignored.
+``batch_norm(unbiased=True)``; convolutions have ``padding=0``, and pad both sides alike, which "SAME"
+with a stride need not do; GELU is the exact one, our ``gelu(approximate=False)``; the eps of RMSNorm is
+that of the dtype, 1.2e-7 in float32. `num_batches_tracked`, a count of batches, is ignored.
 """
 
 import re
@@ -25,7 +27,7 @@ import jax
 import numpy as np
 
 from fnn.exchange.layout import Imported, Layout, Module, Tensors, load, natural, save
-from fnn.exchange.places import Place, array
+from fnn.exchange.places import Place, array, groups_of_transposed, is_transposed
 from fnn.exchange.torch_attention import attention_from_torch, attention_to_torch
 from fnn.exchange.torch_recurrent import RECURRENT
 from fnn.layer import Layer, PyTree
@@ -178,9 +180,9 @@ def _kernel_to_torch(place: Place) -> np.ndarray:
     """(h, w, C / g, F) -> (F, C / g, h, w); of a transposed convolution, to (C, F / g, h, w)."""
     w = array(place.params.w)
     window = tuple(range(w.ndim - 2))
-    if not _is_transposed(place):
+    if not is_transposed(place):
         return w.transpose(w.ndim - 1, w.ndim - 2, *window)
-    groups = _groups(place, w)
+    groups = groups_of_transposed(place)
     *sizes, inputs, features = w.shape
     parts = w.reshape(*sizes, inputs, groups, features // groups)
     last = parts.ndim - 1
@@ -190,30 +192,13 @@ def _kernel_to_torch(place: Place) -> np.ndarray:
 
 def _kernel_from_torch(place: Place, weight: Any) -> Any:
     window = tuple(range(2, weight.ndim))
-    if not _is_transposed(place):
+    if not is_transposed(place):
         return weight.transpose(*window, 1, 0)
     *sizes, inputs, features = place.params.w.shape
     groups = weight.shape[0] // inputs
     parts = weight.reshape(groups, inputs, features // groups, *sizes)
     axes = tuple(range(3, parts.ndim))
     return parts.transpose(*axes, 1, 0, 2).reshape(*sizes, inputs, features)
-
-
-def _is_transposed(place: Place) -> bool:
-    return "transposed_convolution(" in place.layer.name
-
-
-def _groups(place: Place, w: np.ndarray) -> int:
-    """The groups of a transposed convolution, which its weight does not show: it takes no other x."""
-    inputs, features = w.shape[-2:]
-    for groups in (g for g in range(1, features + 1) if features % g == 0):
-        x = jax.ShapeDtypeStruct((1, *[64] * (w.ndim - 2), inputs * groups), w.dtype)
-        try:
-            jax.eval_shape(place.layer.predict, place.params, place.state, x)
-        except ValueError:
-            continue
-        return groups
-    raise ValueError(f"{place}: expected a layer that takes {inputs} channels a group")
 
 
 def _channels_first(place: Place, weight: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from fnn.data.order import steps_per_epoch as steps_per_epoch
 from fnn.layer import Array
 
 # With fewer, neighbours stay correlated: the differences of consecutive indices, at 50 examples, miss
@@ -18,21 +19,6 @@ from fnn.layer import Array
 _ROUNDS = 8
 # Shifts modulo 3 to 5 do not generate all permutations, so that small sets would not be shuffled evenly.
 _LEAST_SIDE = 8
-
-
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """How many whole batches `count` examples make; what is left over differs from epoch to epoch.
-
-    Raises:
-      ValueError: there is no example, or not even one batch of them; or more than 2³¹ - 1.
-    """
-    if count > 0x7FFFFFFF:
-        raise ValueError(f"expected at most 2³¹ - 1 examples, got {count}")
-    if count < 1:
-        raise ValueError(f"expected at least one example, got {count}")
-    if not 1 <= batch_size <= count:
-        raise ValueError(f"expected a batch size from 1 to the {count} examples, got {batch_size}")
-    return count // batch_size
 
 
 def batch_indices(key: Array, step: Array, count: int, batch_size: int) -> Array:

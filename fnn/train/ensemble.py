@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.augment.averaging import training_noise
 from fnn.dtypes import accumulation_dtype
-from fnn.layer import Array, Key, Layer, PyTree, map_layers
+from fnn.layer import Array, Key, Layer, PyTree
 from fnn.train.fit import Report
 from fnn.train.metrics.scores import accuracy
 
@@ -81,7 +82,7 @@ def sampled_predictions(
     """
     if count < 1 or key is None:
         raise ValueError(f"expected a key and at least one sample, got {key} and {count}")
-    noisy = map_layers(_with_its_state, net)
+    noisy = training_noise(net)
 
     def sample(key: Array) -> PyTree:
         return noisy.forward(params, state, x, key)[0]
@@ -226,17 +227,3 @@ def _entropy(log_p: Array) -> Array:
     """``-Σ p log p`` over the last axis, in which 0 log 0 = 0."""
     p = jnp.exp(log_p)
     return -jnp.where(p > 0, p * log_p, 0.0).sum(axis=-1)
-
-
-def _with_its_state(path: str, leaf: Layer) -> Layer:
-    """The leaf, whose forward pass is `predict` where it carries a state."""
-    del path
-
-    def forward(
-        params: PyTree, state: PyTree, x: PyTree, key: Key
-    ) -> tuple[PyTree, PyTree, PyTree]:
-        if jax.tree.leaves(state):
-            return leaf.predict(params, state, x), state, ()
-        return leaf.forward(params, state, x, key)
-
-    return leaf._replace(forward=forward)

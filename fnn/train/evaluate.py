@@ -13,7 +13,7 @@ from fnn.losses import Loss
 from fnn.train.examples import example_count, take, unpacked
 from fnn.train.metrics.streaming import Reduction, check_reductions, evaluated_reductions
 from fnn.train.once import jit_once
-from fnn.train.options import Batch, Metric
+from fnn.train.options import Batch, Metric, check_metrics
 
 Gathered = dict[str, PyTree]  # the reductions' states
 Judged = tuple[Array, dict[str, Array], PyTree]  # losses, metrics, predictions; of each example
@@ -53,15 +53,16 @@ def evaluate(
       predictions: whether to keep what the network says of each example.
 
     Raises:
-      TypeError: what is no `Reduction` among the reductions.
-      ValueError: no examples, x and target that disagree about their number, or, if the mean loss is
-        not finite, targets that the loss refuses.
+      TypeError: what is no `Reduction` among the reductions, or metrics that are no functions by name.
+      ValueError: no examples, x and target that disagree about their number, a metric that is no number
+        an example, or, if the mean loss is not finite, targets that the loss refuses.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
     if batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
     reductions = dict(reductions or {})
     check_reductions(reductions)
+    check_metrics(metrics)
 
     def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
         count = example_count(examples)
@@ -76,6 +77,12 @@ def evaluate(
             prediction = net.predict(params, state, x)
             losses, _cache = loss.forward(prediction, target)
             values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
+            for name, value in values.items():
+                if jnp.shape(value)[:1] != batch.shape:
+                    raise ValueError(
+                        f"expected a number an example of the metric {name!r}, shape "
+                        f"({batch.size}, …), got shape {jnp.shape(value)}"
+                    )
             gathered = {
                 name: reductions[name].update(before, prediction, target, weights)
                 for name, before in gathered.items()

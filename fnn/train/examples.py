@@ -1,9 +1,12 @@
 """Batches and sets of examples as trees: how many there are, some of them, and a part of a batch."""
 
 import jax
+import numpy as np
 
 from fnn.layer import Array, PyTree
 from fnn.train.options import Batch
+
+_SHOWN = 4  # shapes, in what is said of examples that do not fit together
 
 
 def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:
@@ -26,11 +29,14 @@ def example_count(examples: Batch) -> int:
     Raises:
       ValueError: the leaves of x and target disagree about it.
     """
-    counts = {leaf.shape[0] if leaf.ndim else -1 for leaf in jax.tree.leaves(examples)}
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(examples)]
+    counts = {shape[0] if shape else -1 for shape in shapes}
     if len(counts) != 1 or -1 in counts:
+        more = f" and {len(shapes) - _SHOWN} more" if len(shapes) > _SHOWN else ""
+        lists = "; of lists of numbers, make arrays" if -1 in counts else ""
         raise ValueError(
-            "expected x and target with one entry an example, got shapes "
-            f"{[leaf.shape for leaf in jax.tree.leaves(examples)]}"
+            "expected x and target as arrays with one entry an example, got shapes "
+            f"{shapes[:_SHOWN]}{more}{lists}"
         )
     return counts.pop()
 

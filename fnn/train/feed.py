@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import count as count_from
 from itertools import islice, repeat
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
@@ -61,15 +61,27 @@ def counted(examples: Batch | Source, batch_size: int | None) -> tuple[int, int]
     """(examples a step, steps an epoch), where no batch size means all examples.
 
     Raises:
+      TypeError: they are neither a batch nor a source.
       ValueError: no examples, or fewer than a batch.
     """
-    count = examples.count if is_source(examples) else example_count(_arrays(examples))
+    count = examples.count if is_source(examples) else example_count(checked(examples, "examples"))
     size = count if batch_size is None else batch_size
     return size, steps_per_epoch(count, size)
 
 
-def _arrays(examples: Any) -> Batch:
-    return jax.tree.map(jnp.asarray, examples)
+def checked(given: Any, name: str) -> Batch:
+    """What is given, if it is a batch.
+
+    Raises:
+      TypeError: it is a source, an iterator, or whatever else.
+    """
+    if not isinstance(given, tuple | list):
+        source = ", or a source of batches such as fnn.data.pipeline" if name == "examples" else ""
+        raise TypeError(
+            f"{name}: expected arrays (x, target) or (x, target, weights){source}, got "
+            f"{type(given).__name__}"
+        )
+    return cast(Batch, given)
 
 
 def from_arrays(epoch: Callable[[int], Advance], examples: Batch, batch_size: int | None) -> Feed:

@@ -14,14 +14,24 @@ from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
 from fnn.train.epoch import epoch
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
-from fnn.train.feed import Advance, Feed, Source, counted, from_arrays, from_source, is_source
+from fnn.train.feed import (
+    Advance,
+    Feed,
+    Source,
+    checked,
+    counted,
+    from_arrays,
+    from_source,
+    is_source,
+)
 from fnn.train.fit_checks import call_length, check_parameters, check_state
 from fnn.train.metrics.streaming import Reduction
 from fnn.train.nonfinite import NonFiniteError, explain
+from fnn.train.norms import all_finite
 from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer, LossScaled
 from fnn.train.state import TrainState, copy
-from fnn.train.step import Info, all_finite, seen, step_function
+from fnn.train.step import Info, seen, step_function
 
 
 class Report(NamedTuple):
@@ -86,7 +96,9 @@ def fit(
     Raises (at the call):
       ValueError: no examples, fewer than a batch, counts that make no sense, targets that the loss
         refuses (not of a `Source`), an optimizer's state that is another optimizer's, or no epoch left
-        to make; parameters to evaluate that are not like those of the train state.
+        to make; parameters to evaluate that are not like those of the train state; reductions without
+        examples to evaluate on, or what else an evaluation refuses.
+      TypeError: an unknown option; examples or optimizer that are none; a `Source` to evaluate on.
 
     Raises (in the loop):
       NonFiniteError: a step was not finite (see `train.step`), or the parameters or the network's state
@@ -108,17 +120,31 @@ def fit(
     check_state(optimizer, train_state)
     if evaluate_with is not None:
         check_parameters(evaluate_with, train_state)
-    for given in (examples, validation):
-        if given is not None and not is_source(given):
-            check_targets(net, loss, train_state.params, train_state.state, cast(Batch, given))
-    judge = evaluate(
-        net,
-        loss,
-        batch_size=max(size, 256),
-        metrics=options.get("metrics"),
-        reductions=reductions,
-        predictions=predictions,
-    )
+    if reductions and validation is None:
+        raise ValueError(
+            f"expected examples to evaluate on, validation=(x, target), for the reductions "
+            f"{sorted(reductions)}, got none"
+        )
+    if not is_source(examples):  # moved to the device here and nowhere else
+        examples = cast(Batch, jax.tree.map(jnp.asarray, examples))
+        check_targets(net, loss, train_state.params, train_state.state, examples)
+
+    def evaluation() -> Callable[[PyTree, PyTree, Batch], Evaluation]:
+        return evaluate(
+            net,
+            loss,
+            batch_size=max(size, 256),
+            metrics=options.get("metrics"),
+            reductions=reductions,
+            predictions=predictions,
+        )
+
+    judge = evaluation()
+    if validation is not None:
+        validation = jax.tree.map(jnp.asarray, checked(validation, "validation"))
+        check_targets(net, loss, train_state.params, train_state.state, validation)
+        # Another one, traced only: what it refuses is not found after the first epoch.
+        jax.eval_shape(evaluation(), train_state.params, train_state.state, validation)
     run = _Run(net, loss, optimizer, options, size, judge, evaluate_with)
     start, shardings = copy(train_state), options.get("shardings")
     start = start if shardings is None else shardings.place(start)

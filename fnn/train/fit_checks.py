@@ -26,8 +26,8 @@ def call_length(total: int, wanted: int) -> int:
     def distance(length: int) -> float:
         return max(length / wanted, wanted / length)
 
-    nearest = min((d for d in range(1, total + 1) if total % d == 0), key=distance)
-    return nearest if distance(nearest) <= 2 else wanted
+    near = range((wanted + 1) // 2, min(2 * wanted, total) + 1)
+    return min((d for d in near if total % d == 0), key=distance, default=wanted)
 
 
 def check_state(optimizer: AnyOptimizer, train_state: TrainState) -> None:

@@ -16,7 +16,8 @@ def jit_once(name: str, function: Callable[..., Any], **options: Any) -> Callabl
     """``jax.jit(function)`` that refuses a second trace.
 
     A step that is traced twice trains seconds slower and nobody notices. What differs is nearly always
-    one leaf: a ragged last batch, a float64 from NumPy, a Python number.
+    one leaf: a ragged last batch, a float64 from NumPy, a Python number. Within `jax.disable_jit`
+    nothing is compiled and nothing is refused.
 
     Raises (at the second trace):
       RetraceError: naming the leaves whose shape, dtype or weak type differ.
@@ -24,6 +25,8 @@ def jit_once(name: str, function: Callable[..., Any], **options: Any) -> Callabl
     seen: list[dict[str, str]] = []
 
     def counted(*args: Any) -> Any:
+        if jax.config.jax_disable_jit:
+            return function(*args)
         now = {path: _describe(leaf) for path, leaf in paths(args)}
         if seen:
             raise RetraceError(_difference(name, seen[0], now))

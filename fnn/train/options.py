@@ -6,13 +6,13 @@ The same keywords go to `train.step`, `train.epoch`, `train.fit` and whatever el
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypedDict
 
+from fnn.augment.augmentation import Augmentation as Augmentation
+from fnn.augment.augmentation import Batch as Batch
 from fnn.layer import Array, PyTree
 from fnn.train.state import TrainState
 
 Gradient = Literal["hand", "auto", "both"]
 Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an example
-Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
-Augmentation = Callable[[Array, Batch], Batch]  # (key, batch) -> the batch that the network sees
 
 
 class Shardings(Protocol):
@@ -58,3 +58,18 @@ class StepOptions(TypedDict, total=False):
     augment: Augmentation | None
     shardings: Shardings | None
     micro_batches: int
+
+
+def check_metrics(metrics: object) -> None:
+    """Refuse metrics that are not functions by name.
+
+    Raises:
+      TypeError: saying what came.
+    """
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise TypeError(
+            "expected metrics as functions by name, such as {'accuracy': train.accuracy}, got "
+            f"{metrics!r}"
+        )

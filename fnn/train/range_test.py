@@ -12,10 +12,11 @@ import numpy as np
 
 from fnn.layer import Array, Layer
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer, hyperparameters, with_hyperparameters
+from fnn.optimizers import hyperparameters, with_hyperparameters
 from fnn.train.batches import batch_indices, steps_per_epoch
-from fnn.train.epoch import example_count, take
+from fnn.train.examples import example_count, take
 from fnn.train.options import Batch, StepOptions
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 from fnn.train.step import step_function
 
@@ -43,7 +44,7 @@ class RangeTest(NamedTuple):
 def range_test(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     train_state: TrainState,
     examples: Batch,
     *,
@@ -64,8 +65,8 @@ def range_test(
 
     The steps are those that training would make, on the same batches, as one compiled scan in which the
     rate is a leaf of the state, so that nothing is compiled anew for a rate. After a loss above three
-    times the first, or a step that is not finite (see `train.step`), no further step is made.
-    `train_state` stays as it is.
+    times the first, or a step that is not finite (see `train.step`), no further step is made; with
+    `loss_scaling`, a batch that is skipped takes its rate with it. `train_state` stays as it is.
 
     The loss of a rate is that of the batch after its step. It is smoothed towards both sides, by a mean
     with weights ``smoothing^|i - j|``, which does not shift the curve as a mean of the past alone would.
@@ -116,7 +117,7 @@ def range_test(
 def _scan(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     train_state: TrainState,
     examples: Batch,
     rates: np.ndarray,
@@ -132,7 +133,8 @@ def _scan(
             memory = with_hyperparameters(state.optimizer, rate=rate)
             indices = batch_indices(state.key, state.step, count, batch_size)
             after, info = advance(state._replace(optimizer=memory), take(examples, indices))
-            return after, info.loss, info.finite
+            # By its step count, as with `loss_scaling` a batch that is skipped is no divergence.
+            return after, info.loss, after.step > state.step
 
         def body(
             carry: tuple[TrainState, Array, Array], rate: Array

@@ -11,12 +11,21 @@ from fnn.gradient import mean_over_examples
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Minimizer, Optimizer, apply_updates
+from fnn.optimizers.optimizer import check_optimizer
 from fnn.random import name_hash
 from fnn.train.derivation import Derived, Rest, derivation
 from fnn.train.examples import unpacked
 from fnn.train.norms import all_finite, global_norm, gradient_distance, smallest
 from fnn.train.once import jit_once
-from fnn.train.options import Augmentation, Batch, Gradient, Metric, Shardings, StepOptions
+from fnn.train.options import (
+    Augmentation,
+    Batch,
+    Gradient,
+    Metric,
+    Shardings,
+    StepOptions,
+    check_metrics,
+)
 from fnn.train.precision import AnyOptimizer, LossScaled, scale_of
 from fnn.train.state import TrainState, step_key
 
@@ -90,7 +99,13 @@ def step_function(
     shardings: Shardings | None = None,
     micro_batches: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Info]]:
-    """The step as a plain function, for `jit`, `scan` and `vmap` of one's own."""
+    """The step as a plain function, for `jit`, `scan` and `vmap` of one's own.
+
+    Raises:
+      TypeError, ValueError: what is given is no optimizer, or an option is none.
+    """
+    check_optimizer(optimizer, "train.step")
+    check_metrics(metrics)
     if gradient not in ("hand", "auto", "both"):
         raise ValueError(f"expected gradient 'hand', 'auto' or 'both', got {gradient!r}")
     by_hand, by_autodiff = (

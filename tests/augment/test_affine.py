@@ -109,12 +109,8 @@ def test_the_first_one_acts_first_and_all_are_one_matrix(rng):
     m = matrices_of(turn, move, count=5)
     # out = move(turn(in)): the shift is along the output's own axes.
     alone = matrices_of(translate_1=move, count=5)
-    np.testing.assert_allclose(
-        m,
-        product(matrix(turn, 0.0), alone[0])[None] * 0
-        + [product(matrix(turn, 0.0), a) for a in alone],
-        atol=1e-6,
-    )
+    expected = [product(matrix(turn, 0.0), shift) for shift in alone]
+    np.testing.assert_allclose(m, expected, atol=1e-6)
     np.testing.assert_allclose(
         np.linalg.solve(m[:, :, :2], -m[:, :, 2:])[..., 0], -alone[:, :, 2], atol=1e-5
     )
@@ -142,6 +138,23 @@ def test_the_whole_is_what_scipy_makes_of_the_matrices(rng):
                 image[..., c].astype(float), m[:, :2], offset, (11, 14), order=1, mode="nearest"
             )
             np.testing.assert_allclose(out[..., c], expected, atol=1e-5)
+
+
+def test_gradients_go_back_to_the_images(rng, key):
+    """It is linear in them, so that the derivative in a direction is what it makes of the direction."""
+    x, direction, dy = rng.normal(size=(3, 2, 5, 4, 1)).astype(np.float32)
+    augmentation = augment.affine(augment.rotate(40), edge="edge")
+
+    def sampled(x, key):
+        return augmentation(key, (x, ()))[0]
+
+    @jax.jit
+    def run(x, key):
+        dx = jax.grad(lambda x: (sampled(x, key) * dy).sum())(x)
+        return (dx * direction).sum(), (sampled(direction, key) * dy).sum()
+
+    found, expected = run(x, key)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_another_size_crops_and_pads_about_the_middle(rng, key):
@@ -190,5 +203,7 @@ def test_a_fill_that_bytes_do_not_hold_is_refused(key, fill):
     for build in (augment.affine, augment.random_crop):
         with pytest.raises(ValueError, match="a fill that uint8 holds"):
             build(fill=fill)(key, (x, ()))
+        with pytest.raises(ValueError, match=r"a fill from -65504 to 65504, .* float16, got 70000"):
+            build(fill=70000)(key, (x.astype(np.float16), ()))
     with pytest.raises(TypeError, match="images of numbers, got bool"):
         augment.affine()(key, (x.astype(bool), ()))

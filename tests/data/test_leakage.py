@@ -93,6 +93,14 @@ def test_noisy_and_brighter_copies_are_found_as_near_duplicates(block, monkeypat
         assert abs(correlation - max(every)) < 1e-5
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6])
+def test_a_correlation_has_no_unit(unit):
+    test = TEST.copy()
+    test[4] = TRAIN[55] + 0.03 * np.random.default_rng(2).standard_normal((8, 6))
+    alike = duplicates.most_alike(TRAIN * np.float32(unit), test * np.float32(unit), 0.99)
+    assert (alike.test.tolist(), alike.train.tolist()) == ([4], [55])
+
+
 def test_examples_without_contrast_are_like_nothing():
     flat = TRAIN.mean(axis=0) + np.arange(3, dtype=np.float32)[:, None, None]
     assert len(duplicates.most_alike(TRAIN, flat, 0.0001).test) == 0
@@ -218,6 +226,9 @@ def test_what_counts_its_examples_is_told_apart_without_the_fit():
     assert "on 260 examples (as many as both parts have), and not on the 200" in message
     with pytest.raises(ValueError, match="as `fit`: Centre does not say"):
         look(fitted=preprocess.mean_image(TRAIN))
+    with pytest.raises(ValueError, match="as `fit`: Centre does not say"):
+        look(fitted=preprocess.fit(TRAIN, preprocess.mean_image, preprocess.standardize))
+    assert look(fitted=preprocess.global_contrast()).clean
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,14 @@ def test_a_share_keeps_the_fewest_components_that_hold_it(share):
     np.testing.assert_allclose(kept, np.cumsum(values)[: len(kept)] / values.sum(), rtol=1e-10)
 
 
+def test_variances_of_bytes_in_half_precision_are_no_infinities():
+    x = np.random.default_rng(0).integers(0, 256, (50, 20)).astype(np.float16)
+    half, single = preprocess.pca(x), preprocess.pca(x.astype(np.float32))
+    np.testing.assert_array_equal(half.share, single.share)
+    assert half.apply(x).dtype == np.float16
+    np.testing.assert_allclose(half.invert(half.apply(x)), x, atol=0.3)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "fit", [partial(preprocess.zca, epsilon=0.0), partial(preprocess.pca, whiten=True)]
@@ -111,6 +119,16 @@ def test_whitened_features_have_the_identity_as_their_covariance(fit, dtype):
     assert out.dtype == dtype
     tolerance = 1e-9 if dtype == np.float64 else 1e-3
     np.testing.assert_allclose(covariance(out), np.eye(12), atol=tolerance)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_direction_without_variance_is_not_whitened_even_if_few_are_kept(seed):
+    """The eigenvalue of the second is rounding, of the size that 200 features make."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(300, 1)) * rng.normal(size=200)
+    with pytest.raises(ValueError, match="1 of 2 directions without any"):
+        preprocess.pca(x, 2, whiten=True)
+    np.testing.assert_allclose(preprocess.pca(x, 1, whiten=True).apply(x).std(ddof=1), 1)
 
 
 def test_zca_is_the_inverse_square_root_of_the_covariance():

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_networks import CASES
+from tables import containers
 
 from fnn import chain, layers, losses, models, residual
 from fnn.compose import remat, repeat
-from fnn.diagnostics import memory, remat_at
+from fnn.diagnostics import memory, remat_at, summary
 from fnn.diagnostics.kept import bytes_text, kept_by_layers, kept_bytes, total_bytes
 
 LOSS = losses.softmax_cross_entropy()
@@ -47,6 +48,12 @@ def bytes_of_arrays(tree, there=()):
     return sum({id(a): a.nbytes for a in jax.tree.leaves(tree) if id(a) not in ids}.values())
 
 
+def looked_at_shapes(net, params, state, x, key):
+    """The rows with a loss that takes any tree."""
+    loss = losses.Loss("any", lambda y, target: (target, ()), lambda cache, d: None)
+    return memory(net, loss, params, state, x, jax.ShapeDtypeStruct((1,), "float32"), key).rows
+
+
 def looked_at(net, x, **options):
     params, state, x, key = shapes(net, x)
     target = jax.ShapeDtypeStruct(jax.eval_shape(net.predict, params, state, x).shape[:-1], "int32")
@@ -64,7 +71,9 @@ def test_predicted_bytes_are_those_of_a_real_cache(name):
     assert total_bytes(predicted) == bytes_of_arrays(cache, known) > 0
 
 
-@pytest.mark.parametrize("name", ["normed", "repeated", "remat", "tied"])
+@pytest.mark.parametrize(
+    "name", ["repeated", "remat", pytest.param("tied", marks=pytest.mark.slow)]
+)
 def test_what_remat_saves_is_what_it_saves(name):
     net, x = NETS[name]
     before = of_shapes(net, x)
@@ -73,6 +82,24 @@ def test_what_remat_saves_is_what_it_saves(name):
     for row in rows:
         without = of_shapes(remat_at(net, [row.path]), x)
         assert row.saves == before - without, row.path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", containers.LAYERS)
+def test_every_container_keeps_and_saves_what_is_said(name, rng):
+    row = containers.LAYERS[name]
+    net, key = row.build(), jax.random.key(0)
+    x = jax.tree.map(jnp.asarray, row.draw(rng))
+    given = (*jax.eval_shape(net.init, key, x), x, key)
+    before = kept_bytes(lambda *given: net.forward(*given)[2], *given)
+    entries = kept_by_layers(net, *given)
+    assert total_bytes(entries[0].labels) == before == summary(net, x).total.cache
+    rows = {row.path: row for row in looked_at_shapes(net, *given)}
+    assert [entry.path for entry in entries] == list(rows)
+    for path, row in rows.items():
+        wrapped = remat_at(net, [path])
+        without = kept_bytes(lambda *given, net=wrapped: net.forward(*given)[2], *given)
+        assert row.saves == before - without, path
 
 
 def test_in_remat_each_layer_keeps_its_input():

@@ -65,19 +65,6 @@ def test_of_many_rows_some_make_the_histogram():
     assert found.finite == 3000
 
 
-@pytest.mark.parametrize("rows", [2400, 2401])
-def test_a_large_array_by_rows(rows):
-    """Rows that fall into groups side by side, and one that is left over."""
-    x = RNG.normal(size=(rows, 30)).astype(np.float32)
-    x[0, 0], x[5, 3], x[-1, -1] = np.nan, 0, 77
-    found = statistics(jnp.asarray(x))
-    known = x[np.isfinite(x)].astype(np.float64)
-    assert (found.finite, found.nonfinite, found.zeros) == (x.size - 1, 1, 1)
-    assert (found.low, found.high) == (known.min(), 77)
-    np.testing.assert_allclose(found.mean, known.mean(), atol=1e-6)
-    np.testing.assert_allclose(found.deviation, known.std(), rtol=1e-6)
-
-
 def test_integers_have_no_statistics():
     with pytest.raises(TypeError, match="floating dtype, got int32"):
         statistics(jnp.arange(3))

@@ -1,5 +1,7 @@
 """Weights from flax, proved by flax: its modules' outputs are ours, and its variables come back."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +139,7 @@ def check(subject, dtype, tolerance, rng):
     back = exchange.to_flax(net, found.params, found.state, names=found.taken)
     wanted = dict(without_key_bias(variables))
     assert jax.tree.structure(back) == jax.tree.structure(wanted)
-    jax.tree.map(np.testing.assert_array_equal, back, wanted)
+    jax.tree.map(partial(np.testing.assert_array_equal, strict=True), back, wanted)
     reports = exchange.parity(net, found.params, found.state, x, expected)
     assert reports.agrees
 
@@ -167,6 +169,13 @@ def test_sorted_names_are_put_right_for_numbers(key):
     assert [float(found.params[name].w[0, 0]) for name in net.parts] == list(range(12))
 
 
+def test_a_number_stays_one_and_not_a_row_of_one(key):
+    params, state = layers.prelu(slope=0.5).init(key, jnp.zeros((2, 3)))
+    written = exchange.to_flax(layers.prelu(), params, state)
+    assert written["params"]["negative_slope"].shape == ()
+    assert exchange.from_flax(layers.prelu(), params, state, written).params == params
+
+
 def test_another_network_is_refused_as_a_whole(key):
     x = jnp.zeros((2, 3))
     net = chain(hidden=layers.linear(4), logits=layers.linear(2))
@@ -191,6 +200,7 @@ def test_another_network_is_refused_as_a_whole(key):
         layers.gru(3, reset="before"),
         layers.multi_head_attention(2, kv_heads=1),
         layers.maxout(3, 2),
+        layers.transposed_convolution(4, 3, groups=2),
     ],
 )
 def test_layers_that_flax_has_not(layer, key):

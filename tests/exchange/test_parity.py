@@ -31,6 +31,18 @@ def test_parity_refuses_what_it_cannot_compare(loaded):
         exchange.parity(net, params, state, first_last(x), np.zeros((2, 3)), {"cnov": x})
     with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(2, 4\)"):
         exchange.parity(net, params, state, first_last(x), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"shape \(0, 3\), which proves nothing"):
+        exchange.parity(net, params, state, first_last(x)[:0], np.zeros((0, 3)))
+    for rtol in (-1e-4, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite tolerance rtol of at least 0"):
+            exchange.parity(net, params, state, first_last(x), np.zeros((2, 3)), rtol=rtol)
+
+
+def test_several_outputs_are_no_single_array(key):
+    net, x = layers.rnn(2, carry_out=True), jnp.ones((1, 3, 4))
+    params, state = net.init(key, x)
+    with pytest.raises(ValueError, match="expected an output of one array, got tuple"):
+        exchange.parity(net, params, state, x, net.predict(params, state, x))
 
 
 def test_numbers_that_are_not_finite_agree_with_themselves_alone(key):

@@ -31,7 +31,7 @@ class Pca(NamedTuple):
     mean: NDArray[Any]  # (*F)
     components: NDArray[Any]  # (k, D), the orthonormal e_i as rows
     scale: NDArray[Any]  # (k,), 1 or, with whitening, √(λ_i + ε)
-    variance: NDArray[Any]  # (k,), λ_i, from the largest on
+    variance: NDArray[Any]  # (k,), λ_i, from the largest on; at least float32
     total: NDArray[Any]  # (), the variance of all features, Σ λ_i over all D
     examples: NDArray[np.int32]  # (), how many the fit saw
 
@@ -106,9 +106,12 @@ def pca(
     values, vectors = values[:kept], vectors[:kept]
     strongest = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], axis=1)
     vectors = vectors * np.where(strongest < 0, -1.0, 1.0)
-    scale = _scale(values, epsilon) if whiten else np.ones(kept)
-    parts = (mean.reshape(train_x.shape[1:]), vectors, scale, values, np.asarray(total))
-    mean, vectors, scale, values, total = (a.astype(train_x.dtype) for a in parts)
+    scale = _scale(values, epsilon, examples.shape[1]) if whiten else np.ones(kept)
+    parts = (mean.reshape(train_x.shape[1:]), vectors, scale)
+    mean, vectors, scale = (a.astype(train_x.dtype) for a in parts)
+    # Variances of bytes are beyond float16, which has room for all that is applied to x.
+    wide = np.promote_types(train_x.dtype, np.float32)
+    values, total = values.astype(wide), np.asarray(total, wide)
     return Pca(mean, vectors, scale, values, total, np.asarray(len(examples), np.int32))
 
 
@@ -158,7 +161,7 @@ def zca(train_x: NDArray[Any], *, epsilon: float) -> Zca:
     _check_epsilon(epsilon)
     examples = rows(train_x, train_x.ndim - 1)
     mean, values, vectors = _axes(examples, every=True)
-    scale = _scale(values, epsilon)
+    scale = _scale(values, epsilon, len(values))
     matrix = (vectors.T / scale) @ vectors
     inverse = (vectors.T * scale) @ vectors
     parts = (mean.reshape(train_x.shape[1:]), matrix, inverse)
@@ -188,10 +191,10 @@ def _axes(
     return mean, values, vectors
 
 
-def _scale(values: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
+def _scale(values: NDArray[np.float64], epsilon: float, features: int) -> NDArray[np.float64]:
     """√(λ + ε), if no direction is without variance."""
-    # What the decomposition makes of an eigenvalue 0 is rounding of this size.
-    flat = values <= values[0] * len(values) * np.finfo(np.float64).eps
+    # What the decomposition makes of an eigenvalue 0 is rounding of this size, however few are kept.
+    flat = values <= values[0] * features * np.finfo(np.float64).eps
     if epsilon == 0 and flat.any():
         raise ValueError(
             f"expected variance in every direction, got {int(flat.sum())} of {len(values)} directions "

@@ -15,10 +15,23 @@ from fnn.train.metrics.streaming import Reduction, example_weights, summed, weig
 from fnn.train.options import Metric
 
 
-def labels_of(target: Array) -> Array:
-    """The labels (…): the target's own integers, or the classes of its largest probabilities."""
+def labels_of(target: Array, scores: Array, what: str) -> Array:
+    """The labels (…): the target's own integers, or the classes of its largest probabilities.
+
+    Raises:
+      ValueError: they are not one for each prediction of the scores (…, C), which would be compared
+        each with each, or probabilities not of the scores' shape.
+    """
     target = jnp.asarray(target)
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
+    whole = jnp.issubdtype(target.dtype, jnp.integer)
+    expected = scores.shape[:-1] if whole else scores.shape
+    if not scores.ndim or target.shape != expected:
+        kind = "integer labels" if whole else f"probabilities, as they are {target.dtype},"
+        raise ValueError(
+            f"{what}: expected {kind} of shape {expected} for scores of shape {scores.shape}, got "
+            f"shape {target.shape}"
+        )
+    labels = target if whole else target.argmax(axis=-1)
     # An argmax of 300 classes does not fit into uint8.
     return labels.astype(label_dtype(labels.dtype))
 
@@ -40,7 +53,7 @@ def top_k(k: int) -> Metric:
         classes = scores.shape[-1]
         if classes < k:
             raise ValueError(f"top_k: expected at least {k} classes, got {classes}")
-        labels = labels_of(target)[..., None]
+        labels = labels_of(target, scores, "top_k")[..., None]
         valid = (labels >= 0) & (labels < classes)
         own = jnp.take_along_axis(scores, jnp.clip(labels, 0, classes - 1), axis=-1)
         lower = _classes(scores.shape, labels) < labels
@@ -60,7 +73,7 @@ def negative_log_likelihood(*, probabilities: bool = False) -> Metric:
     def metric(prediction: Array, target: Array) -> Array:
         scores = jnp.asarray(prediction).astype(float)
         log_p = jnp.log(scores) if probabilities else jax.nn.log_softmax(scores)
-        t = _distribution(target, scores.shape[-1])
+        t = _distribution(target, scores, "negative_log_likelihood")
         return -jnp.where(t == 0, jnp.zeros_like(log_p), t * log_p).sum(axis=-1)
 
     return metric
@@ -76,7 +89,7 @@ def brier(*, probabilities: bool = False) -> Metric:
 
     def metric(prediction: Array, target: Array) -> Array:
         p = _probabilities(prediction, probabilities)
-        return jnp.square(p - _distribution(target, p.shape[-1])).sum(axis=-1)
+        return jnp.square(p - _distribution(target, p, "brier")).sum(axis=-1)
 
     return metric
 
@@ -106,7 +119,7 @@ def confusion(classes: int) -> Reduction:
             raise ValueError(
                 f"confusion: expected scores of {classes} classes, got shape {scores.shape}"
             )
-        labels = labels_of(target)
+        labels = labels_of(target, scores, "confusion")
         counted = example_weights(labels.shape, weights)
         valid = (labels >= 0) & (labels < classes) & ~jnp.isnan(scores).any(axis=-1)
         pairs = labels.astype(jnp.int32) * classes + scores.argmax(axis=-1).astype(jnp.int32)
@@ -149,7 +162,7 @@ def calibration(bins: int = 15, *, probabilities: bool = False) -> Reduction:
 
     def statistics(prediction: Array, target: Array, weights: Array | None) -> dict[str, Array]:
         p = _probabilities(prediction, probabilities)
-        labels = labels_of(target)
+        labels = labels_of(target, p, "calibration")
         counted = example_weights(labels.shape, weights).ravel()
         confidence = p.max(axis=-1).ravel()
         right = (p.argmax(axis=-1).astype(labels.dtype) == labels).astype(float).ravel()
@@ -182,13 +195,13 @@ def _probabilities(prediction: Array, probabilities: bool) -> Array:
     return scores if probabilities else jax.nn.softmax(scores)
 
 
-def _distribution(target: Array, classes: int) -> Array:
+def _distribution(target: Array, scores: Array, what: str) -> Array:
     """The target as probabilities (…, C); of NaN for a label that is no class."""
-    target = jnp.asarray(target)
+    target, classes = jnp.asarray(target), scores.shape[-1]
+    labels = labels_of(target, scores, what)[..., None]
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return target.astype(float)
-    labels = labels_of(target)[..., None]
-    hot = (labels == _classes((*target.shape, classes), labels)).astype(float)
+    hot = (labels == _classes(scores.shape, labels)).astype(float)
     valid = (labels >= 0) & (labels < classes)
     return jnp.where(valid, hot, jnp.full_like(hot, jnp.nan))
 

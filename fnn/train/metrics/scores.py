@@ -12,8 +12,18 @@ def accuracy(prediction: Array, target: Array) -> Array:
 
     The target is integer labels (…) or, over classes, probabilities (…, C), whose largest counts. A
     prediction that holds a NaN is wrong, whatever its argmax.
+
+    Raises:
+      ValueError: the target's shape does not fit the scores', or there is one class alone, which is
+        always right: of a single logit, ``lambda logit, target: (logit > 0) == target``.
     """
-    prediction, labels = jnp.asarray(prediction), labels_of(target)
+    prediction = jnp.asarray(prediction)
+    labels = labels_of(target, prediction, "accuracy")
+    if prediction.shape[-1] < 2:
+        raise ValueError(
+            "accuracy: expected scores of at least two classes, of which the largest decides, got shape "
+            f"{prediction.shape}; of a single logit, take lambda logit, target: (logit > 0) == target"
+        )
     right = prediction.argmax(axis=-1).astype(labels.dtype) == labels
     return (right & ~jnp.isnan(prediction).any(axis=-1)).astype(jnp.float32)
 

@@ -11,14 +11,14 @@ from jax.sharding import Mesh, PartitionSpec
 
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import batch_indices, steps_per_epoch
-from fnn.train.epoch import example_count, take
 from fnn.train.evaluate import Evaluation, check_targets
 from fnn.train.evaluate import evaluate as evaluate_one
+from fnn.train.examples import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, Metric, StepOptions
-from fnn.train.population.members import AXIS, mesh_of, replicated, size
+from fnn.train.population.members import AXIS, mesh_of, placed, size
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 from fnn.train.step import Info, step_function
 
@@ -51,7 +51,7 @@ class _Order(NamedTuple):
 def epoch(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     *,
     batch_size: int,
     steps: int | None = None,
@@ -71,7 +71,8 @@ def epoch(
     Args:
       net: the network.
       loss: the loss of an example.
-      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
+      optimizer: an optimizer or a minimizer, see `fnn.optimizers`, or one with `loss_scaling`, whose
+        scale is each member's own.
       batch_size: examples a step.
       steps: steps a call, at least one; None for one whole epoch.
       same_batches: all members have one key (`run_key` of `init`), so that each batch is ordered and
@@ -143,7 +144,7 @@ def epoch(
             specs = (PartitionSpec(AXIS), PartitionSpec(AXIS if own_examples else None))
             donated = {"donate_argnums": 0} if donate else {}
             calls[mesh] = jit_once("population.epoch", on_mesh(function, mesh, specs), **donated)
-        return calls[mesh], examples if own_examples else replicated(examples, mesh)
+        return calls[mesh], placed(examples, mesh, by_member=own_examples)
 
     return Epoch(prepare)
 
@@ -162,21 +163,26 @@ def evaluate(
     `chunk` as for `epoch`.
     """
     _check_chunk(chunk)
-    judge = evaluate_one(net, loss, batch_size=batch_size, metrics=metrics)
 
-    def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
-        return over_members(
-            lambda member: judge(member[0], member[1], examples), (params, state), chunk
-        )
+    def make() -> Callable[[PyTree, PyTree, Batch], Evaluation]:
+        judge = evaluate_one(net, loss, batch_size=batch_size, metrics=metrics)
 
+        def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
+            return over_members(
+                lambda member: judge(member[0], member[1], examples), (params, state), chunk
+            )
+
+        return function
+
+    make()  # refuses what makes no sense
     calls: dict[Mesh | None, Callable[[PyTree, PyTree, Batch], Evaluation]] = {}
 
     def call(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
         mesh = mesh_of(params)
         if mesh not in calls:
             specs = (PartitionSpec(AXIS), PartitionSpec(AXIS), PartitionSpec())
-            calls[mesh] = jit_once("population.evaluate", on_mesh(function, mesh, specs))
-        result = calls[mesh](params, state, replicated(examples, mesh))
+            calls[mesh] = jit_once("population.evaluate", on_mesh(make(), mesh, specs))
+        result = calls[mesh](params, state, placed(examples, mesh))
         if not isinstance(result.loss, jax.core.Tracer) and not np.isfinite(result.loss).all():
             first, its_state = jax.tree.map(lambda leaf: leaf[0], (params, state))
             check_targets(net, loss, first, its_state, examples)

@@ -10,18 +10,19 @@ import numpy as np
 
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import steps_per_epoch
-from fnn.train.epoch import example_count
 from fnn.train.evaluate import Evaluation, check_targets
-from fnn.train.fit import call_length, check_state
+from fnn.train.examples import example_count
+from fnn.train.fit_checks import call_length, check_state
 from fnn.train.nonfinite import NonFiniteError
+from fnn.train.norms import all_finite
 from fnn.train.options import Batch, StepOptions
 from fnn.train.population.epoch import Epoch, epoch, evaluate
-from fnn.train.population.members import member, mesh_of, replicated, size
+from fnn.train.population.members import member, mesh_of, placed, size
 from fnn.train.population.memory import check_memory, memory_estimate
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
-from fnn.train.step import Info, all_finite
+from fnn.train.step import Info
 
 
 class Report(NamedTuple):
@@ -57,7 +58,7 @@ class Best(NamedTuple):
 def fit(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     members: TrainState,
     examples: Batch,
     *,
@@ -81,7 +82,7 @@ def fit(
     Args:
       net: the network.
       loss: the loss of an example.
-      optimizer: an optimizer or a minimizer, see `fnn.optimizers`.
+      optimizer: as for `epoch`.
       members: from `population.init`, `stack`, `spread`, or from an earlier report.
       examples: (x, target) to train on; with `own_examples`, of every member.
       epochs: how many times through the examples, in whole batches, counted from step 0.
@@ -152,8 +153,8 @@ def fit(
     judge = evaluate(
         net, loss, batch_size=max(batch_size, 256), metrics=options.get("metrics"), chunk=chunk
     )
-    validation = None if validation is None else replicated(validation, mesh)
-    examples = examples if own_examples else replicated(examples, mesh)
+    validation = None if validation is None else placed(validation, mesh)
+    examples = placed(examples, mesh, by_member=own_examples)
     plan = _Plan(call, judge, per_epoch, per_call, total)
     return plan.reports(members, examples, validation)
 
@@ -182,8 +183,10 @@ class _Plan(NamedTuple):
             after, info = jax.block_until_ready(calls[length](members, examples))
             seconds = time.perf_counter() - start
             info, good = jax.tree.map(np.asarray, (info, whole(after)))
+            # By its steps, as with `loss_scaling` a batch that is skipped stops nobody.
+            advanced = np.asarray(after.step) - np.asarray(members.step) == length
             members = after if good.all() else keep(jnp.asarray(good), after, members)
-            running = good & info.finite[:, -1]
+            running = good & advanced
             if not running.any():
                 raise NonFiniteError(
                     f"all {len(running)} members have stopped, after {np.asarray(members.step)} "

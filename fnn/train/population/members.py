@@ -9,8 +9,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn.layer import Array, Layer, PyTree
-from fnn.optimizers import Minimizer, Optimizer, with_hyperparameters
+from fnn.optimizers import with_hyperparameters
 from fnn.train import state as single
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 from fnn.tree import paths
 
@@ -19,7 +20,7 @@ AXIS = "member"  # the name of the mesh axis that the members are spread over
 
 def init(
     net: Layer,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     keys: Array,
     x: PyTree,
     *,
@@ -36,7 +37,8 @@ def init(
 
     Args:
       net: the network.
-      optimizer: an optimizer or a minimizer. What a schedule drives is alike in all members.
+      optimizer: an optimizer or a minimizer, or one with `loss_scaling`. What a schedule drives is alike
+        in all members.
       keys: N keys (N,), such as `jax.random.split` gives; old-style keys are (N, 2).
       x: one batch of inputs, or its shapes.
       hyperparameters: N values each, by name or path as in `optimizers.with_hyperparameters`.
@@ -157,11 +159,15 @@ def mesh_of(members: PyTree) -> Mesh | None:
     return None
 
 
-def replicated(examples: PyTree, mesh: Mesh | None) -> PyTree:
-    """The examples as jax arrays, on every device of the mesh."""
+def placed(examples: PyTree, mesh: Mesh | None, *, by_member: bool = False) -> PyTree:
+    """The examples as jax arrays: all on every device of the mesh, or each with its member."""
     if mesh is None:
         return jax.tree.map(jnp.asarray, examples)
-    return jax.device_put(examples, NamedSharding(mesh, PartitionSpec()))
+    # A copy first: a device of the host may take over NumPy's own memory, which its owner may write to.
+    owned = jax.tree.map(lambda a: a if isinstance(a, jax.Array) else np.array(a), examples)
+    return jax.device_put(
+        owned, NamedSharding(mesh, PartitionSpec(AXIS) if by_member else PartitionSpec())
+    )
 
 
 def _stacked(leaves: Sequence[Any]) -> Array:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Minimizer, Optimizer
 from fnn.train.batches import steps_per_epoch
-from fnn.train.epoch import example_count
+from fnn.train.examples import example_count
 from fnn.train.options import Batch
+from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -39,7 +39,7 @@ class MemoryEstimate(NamedTuple):
 def memory_estimate(
     net: Layer,
     loss: Loss,
-    optimizer: Optimizer | Minimizer,
+    optimizer: AnyOptimizer,
     count: int,
     examples: Batch,
     *,

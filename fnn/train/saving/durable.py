@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.train.feed import Source, counted, is_source
+from fnn.train.feed import Source, counted
 from fnn.train.fit import Report, fit
 from fnn.train.options import Batch
 from fnn.train.precision import AnyOptimizer
@@ -87,7 +87,8 @@ def durable(
       options: see `fit`.
 
     Raises (at the call):
-      ValueError: as `fit`; as `Checkpoints.restore`; or a rule for saving that makes no sense.
+      ValueError: as `fit`; as `Checkpoints.restore`; a rule for saving that makes no sense; `best`
+        without a score; or other settings called `batch_size` or `examples`.
 
     Raises (in the loop):
       NonFiniteError: see `fit`.
@@ -99,10 +100,18 @@ def durable(
     for name, value in (("save_steps", save_steps), ("save_minutes", save_minutes)):
         if value is not None and not value > 0:
             raise ValueError(f"expected {name} above 0, or None, got {value}")
+    if best is not None and score is None:
+        raise ValueError(f"expected a score of a report to choose the best by, as best={best!r}")
     size, per_epoch = counted(examples, batch_size)
     total = epochs * per_epoch
-    count = examples.count if is_source(examples) else counted(examples, None)[0]
-    common = {**(settings or {}), "batch_size": size, "examples": count}
+    own = {"batch_size": size, "examples": counted(examples, None)[0]}
+    common = {**own, **(settings or {})}
+    for name, value in own.items():
+        if common[name] != value:
+            raise ValueError(
+                f"settings: expected {name!r} to be the {value} of this run, under which it is kept, or "
+                f"another name, got {common[name]!r}"
+            )
     saved = checkpoints(folder, keep=keep, best=best, settings=common, background=background)
     if saved.steps():
         shardings = options.get("shardings")

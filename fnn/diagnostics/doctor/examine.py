@@ -1,0 +1,148 @@
+"""The doctor: every check in turn, causes before what follows from them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.diagnostics.doctor import (
+    data_checks,
+    loss_checks,
+    signal_checks,
+    structure_checks,
+    training_checks,
+)
+from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict, not_asked
+from fnn.diagnostics.doctor.patient import Budget, Patient, fitting, thinned
+from fnn.layer import Layer, PyTree
+from fnn.losses import Loss
+from fnn.optimizers import Optimizer
+from fnn.optimizers.optimizer import check_optimizer
+from fnn.train.epoch import example_count
+
+Check = Callable[[Patient], Verdict | list[Verdict]]
+
+# What needs neither a loss of each example nor numbers that are finite, …
+_DATA: dict[str, Check] = {
+    "data": data_checks.numbers,
+    "classes": data_checks.label_counts,
+    "leaks": data_checks.leaks,
+    "loss reduction": loss_checks.reduction,
+}
+# … and what does.
+_NETWORK: dict[str, Check] = {
+    "gradient": loss_checks.gradient,
+    "initial loss": loss_checks.initial_loss,
+    "labels": data_checks.labels,
+    "symmetry": structure_checks.symmetry,
+    "nonlinearity": structure_checks.nonlinearity,
+    "batch norm": structure_checks.batch_norm,
+    "dropout": structure_checks.noise,
+    "signals": signal_checks.signals,
+    "frozen parameters": training_checks.frozen_parameters,
+    "rate": training_checks.rate,
+    "updates": training_checks.updates,
+    "overfit": training_checks.overfit,
+}
+CHECKS: tuple[str, ...] = (*_DATA, *_NETWORK)
+# Illnesses after which the numbers of a pass mean nothing.
+_STOPS = ("data not finite", "labels out of range")
+
+
+def doctor(
+    net: Layer,
+    loss: Loss,
+    examples: tuple[PyTree, PyTree],
+    *,
+    optimizer: Optimizer | None = None,
+    params: PyTree = None,
+    state: PyTree = None,
+    validation: tuple[Any, Any] | None = None,
+    batch_size: int | None = None,
+    frozen: Sequence[str] = (),
+    checks: Sequence[str] | None = None,
+    key: jax.Array | None = None,
+    budget: Budget | None = None,
+) -> Diagnosis:
+    """Examine a network as it would be trained: its gradient, its first loss, its data, its first steps.
+
+        diagnosis = doctor(net, softmax_cross_entropy(), (x, labels), optimizer=adam(1e-3))
+        print(diagnosis)                # a line a check, and what to do
+        assert diagnosis.ok
+
+    Nothing that is given is changed. It takes some ten small compiled programs and a few hundred steps.
+    An illness is often seen by several checks: the first verdict is nearest to the cause.
+
+    Args:
+      net: the network.
+      loss: the loss of an example.
+      examples: (x, target), those to train on.
+      optimizer: as it would train, with its rate; without one, the rate is not asked about.
+      params: where to begin; None for a fresh `net.init`.
+      state: that of the network, with `params`.
+      validation: (x, target) of the part that is held out, to look for leaks between the two.
+      batch_size: of training; 32, or all examples if there are fewer.
+      frozen: patterns of the paths of parameters that are meant not to move, such as ``embed/*``.
+      checks: those of `CHECKS` to make; None for all.
+      key: of the fresh parameters, the batches and the noise.
+      budget: how much of everything.
+
+    Raises:
+      TypeError: the optimizer is none.
+      ValueError: no examples, or less than a batch of them; `params` without `state`; an unknown check.
+    """
+    if optimizer is not None:
+        check_optimizer(optimizer, "doctor")
+    if (params is None) != (state is None):
+        raise ValueError("doctor: expected params and state together, or none of them")
+    chosen = CHECKS if checks is None else tuple(checks)
+    if unknown := [name for name in chosen if name not in CHECKS]:
+        raise ValueError(f"doctor: expected checks of {', '.join(CHECKS)}, got {unknown}")
+    budget = Budget() if budget is None else budget
+    key = jax.random.key(0) if key is None else key
+    x, target = thinned(jax.tree.map(jnp.asarray, tuple(examples)), budget.examples)
+    size = fitting(batch_size, example_count((x, target)))
+    if params is None:
+        params, state = net.init(jax.random.fold_in(key, 0), x)
+    patient = Patient(
+        net,
+        loss,
+        x,
+        target,
+        optimizer,
+        params,
+        state,
+        validation,
+        jax.random.fold_in(key, 1),
+        size,
+        tuple(frozen),
+        budget,
+    )
+    return Diagnosis(tuple(_examined(patient, chosen)))
+
+
+def _examined(patient: Patient, chosen: Sequence[str]) -> list[Verdict]:
+    found: list[Verdict] = []
+    for name, check in _DATA.items():
+        if name in chosen:
+            found += _listed(check(patient))
+    why = _hindrance(patient, found)
+    for name, check in _NETWORK.items():
+        if name in chosen:
+            found += _listed(check(patient)) if why is None else [not_asked(name, why)]
+    return found
+
+
+def _hindrance(patient: Patient, found: Sequence[Verdict]) -> str | None:
+    """Why a network cannot be looked at further, if so."""
+    for verdict in found:
+        if verdict.illness in _STOPS:
+            return f"not before this is mended: {verdict.illness}"
+    if loss_checks.misshapen(patient) is not None:
+        return "not before the loss is one number an example"
+    return None
+
+
+def _listed(found: Verdict | list[Verdict]) -> list[Verdict]:
+    return found if isinstance(found, list) else [found]

@@ -1,0 +1,199 @@
+"""What is wrong by how the network is built: units alike, maps that are one, noise, statistics of few."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
+from fnn.diagnostics.doctor.patient import Patient
+from fnn.diagnostics.symmetry import symmetry as symmetry_lint
+from fnn.layer import Array, Layer, PyTree
+from fnn.tap import Passage
+from fnn.tree import paths
+
+# The largest share that noise may put to 0. Srivastava et al. (2014), figure 9: errors are flat while a
+# half or a fifth is kept and rise where less than 0.3 is.
+DROPPED = 0.7
+# Batch statistics of fewer examples, or of fewer values, are noise. Wu, He (2018), figure 1: the error
+# rises from batches of 8 on downwards, and doubles at 2.
+FEWEST_EXAMPLES, FEWEST_VALUES = 4, 8
+_LINEAR = 1e-3  # of f(u) + f(v) - f(u + v) - f(0), relative
+
+
+def symmetry(patient: Patient) -> Verdict:
+    """Whether units are alike and stay so: the lint of `fnn.diagnostics.symmetry` with the gradient."""
+    report = symmetry_lint(patient.params, patient.start.grads)
+    worst = [each for each in report.findings if each.verdict in ("stay alike", "no gradient")]
+    if not worst:
+        return ok("symmetry", f"no two units stay alike in {report.kernels} kernels")
+    first = worst[0]
+    zero = first.value == 0
+    return sick(
+        "symmetry",
+        "units alike",
+        f"{first}"
+        + (f"; and {len(worst) - 1} more" if len(worst) > 1 else ""),
+        "start from random weights, such as initializers.he_normal"
+        + ("; zeros are for biases and for a last layer" if zero else ""),
+        path=first.path,
+        value=float(first.units),
+    )
+
+
+def batch_norm(patient: Patient) -> Verdict:
+    """Whether batch norm has enough examples to take statistics of, at the batch size of training."""
+    name = "batch norm"
+    norms = {
+        path: passage
+        for path, passage in patient.seen.items()
+        if passage.layer.name.startswith("batch_norm")
+    }
+    if not norms:
+        return not_asked(name, "there is none")
+    values = {path: int(np.prod(seen.x.shape[:-1])) for path, seen in norms.items()}
+    path = min(values, key=lambda each: values[each])
+    said = f"{values[path]} values a unit, of {patient.batch_size} examples"
+    if patient.batch_size >= FEWEST_EXAMPLES and values[path] >= FEWEST_VALUES:
+        return ok(name, said, float(values[path]))
+    return sick(
+        name,
+        "batch norm over too few",
+        f"{said}: the statistics are noise, and what it says of one example is "
+        + ("0" if values[path] == 1 else "ruled by the others"),
+        f"take a batch of {2 * FEWEST_EXAMPLES} or more, or group_norm or layer_norm, which look at one "
+        "example at a time",
+        path=path,
+        value=float(values[path]),
+    )
+
+
+def noise(patient: Patient) -> Verdict:
+    """How much of a signal noise layers put to 0 in the training pass that the inference pass has."""
+    name = "dropout"
+    shares: dict[str, float] = {}
+    for path, seen in patient.seen.items():
+        if seen.layer.name.startswith("dropout"):
+            kept = np.asarray(seen.layer.predict(seen.params, seen.state, seen.x)) != 0
+            dropped = kept & (np.asarray(seen.y) == 0)
+            if kept.any():
+                shares[path] = float(dropped.sum() / kept.sum())
+    if not shares:
+        return not_asked(name, "there is none")
+    path = max(shares, key=lambda each: shares[each])
+    said = f"{shares[path]:.0%} of what is not 0 is dropped"
+    if shares[path] <= DROPPED:
+        return ok(name, f"{said} at most", shares[path])
+    return sick(
+        name,
+        "dropout too high",
+        said,
+        "drop a half at most, and a fifth of inputs; the rate is what is dropped, not what is kept",
+        path=path,
+        value=shares[path],
+    )
+
+
+def nonlinearity(patient: Patient) -> Verdict:
+    """Whether two linear maps follow one another, that could be one with no more parameters.
+
+    A kernel's output is followed through layers that are affine (by a test of f(u) + f(v) = f(u + v) +
+    f(0) of their inference passes) to the next kernel. It must go nowhere else, so that a residual's
+    body is not taken for it: the gradient that the second sends back is all that the first is told. Two
+    maps with a bottleneck between them, as in an autoencoder or a depthwise separable convolution, have
+    fewer parameters than their product, and are meant.
+    """
+    name = "nonlinearity"
+    seen = [(path, each) for path, each in patient.seen.items() if _one_signal(each)]
+    affine = _affine([each for _, each in seen])
+    kernels = [affine[i] and _kernel(each) is not None for i, (_, each) in enumerate(seen)]
+    before = {i: _producer(seen, i) for i in range(len(seen)) if affine[i]}
+    count = 0
+    for i, (path, second) in enumerate(seen):
+        if not kernels[i]:
+            continue
+        count += 1
+        j = before[i]
+        while j is not None and affine[j] and not kernels[j]:
+            j = before[j]
+        if j is None or not affine[j]:
+            continue
+        first_path, first = seen[j]
+        own, merged = _size(first) + _size(second), _merged(first, second)
+        if own < merged:
+            continue
+        return sick(
+            name,
+            "missing nonlinearity",
+            f"{first_path} ({first.layer.name}) and {path} ({second.layer.name}) are linear with nothing "
+            f"else between: {own:,} parameters do what {merged:,} can",
+            f"put an activation, such as relu(), after {first_path}, or leave one of the two out",
+            path=path,
+            value=float(own),
+        )
+    return ok(name, f"no two of {count} linear maps in a row could be one")
+
+
+def _one_signal(seen: Passage) -> bool:
+    return all(
+        hasattr(each, "dtype") and jnp.issubdtype(each.dtype, jnp.floating) and each.ndim > 1
+        for each in (seen.x, seen.y)
+    )
+
+
+def _kernel(seen: Passage) -> Array | None:
+    """The layer's only weights, if it has a kernel at all."""
+    found = [leaf for path, leaf in paths(seen.params) if path == "w" and leaf.ndim > 1]
+    return found[0] if len(found) == 1 else None
+
+
+def _affine(seen: list[Passage]) -> list[bool]:
+    """Whether each layer's inference pass is affine, by one compiled test of all of them."""
+    layers = [each.layer for each in seen]
+
+    def test(layer: Layer, params: PyTree, state: PyTree, x: Array, key: Array) -> Array:
+        # Wide enough for bounded activations to bend.
+        u, v = 3 * jax.random.normal(key, (2, *x.shape), x.dtype)
+        fu, fv, both, none = (
+            layer.predict(params, state, z) for z in (u, v, u + v, jnp.zeros_like(u))
+        )
+        scale = jnp.abs(fu).max() + jnp.abs(fv).max() + jnp.abs(none).max()
+        return jnp.abs(fu + fv - both - none).max() <= _LINEAR * scale
+
+    @jax.jit
+    def tests(given: list[tuple[PyTree, PyTree, Array]], key: Array) -> list[Array]:
+        return [
+            test(layer, *each, jax.random.fold_in(key, i))
+            for i, (layer, each) in enumerate(zip(layers, given, strict=True))
+        ]
+
+    given = [(each.params, each.state, each.x[:2]) for each in seen]
+    return [bool(each) for each in tests(given, jax.random.key(0))]
+
+
+def _producer(seen: list[tuple[str, Passage]], i: int) -> int | None:
+    """The layer whose output is this one's input and goes nowhere else, if it is one of these."""
+    _, reader = seen[i]
+    for j in range(i - 1, -1, -1):
+        _, writer = seen[j]
+        if writer.y.shape == reader.x.shape and np.array_equal(writer.y, reader.x):
+            alone = reader.dx is not None and np.array_equal(writer.dy, reader.dx)
+            return j if alone else None
+    return None
+
+
+def _size(seen: Passage) -> int:
+    kernel = _kernel(seen)
+    return 0 if kernel is None else int(kernel.size)
+
+
+def _merged(first: Passage, second: Passage) -> int:
+    """The weights of one map in place of the two."""
+    a, b = np.shape(_kernel(first)), np.shape(_kernel(second))
+    windows = a[:-2], b[:-2]
+    if len(a) == len(b) and second.x.ndim == first.y.ndim:
+        window: Callable[..., np.ndarray] = np.asarray
+        both = window(windows[0]) + window(windows[1]) - 1 if a[:-2] else window([1])
+        return int(np.prod(both) * first.x.shape[-1] * second.y.shape[-1])
+    return int(np.prod(first.x.shape[1:]) * np.prod(second.y.shape[1:]))

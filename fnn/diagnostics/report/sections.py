@@ -1,0 +1,200 @@
+"""The sections of a report page: titles with HTML, all text of which is escaped."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict
+from fnn.diagnostics.findings import Finding, findings
+from fnn.diagnostics.health import Health, LayerHealth
+from fnn.diagnostics.plots.figure import png
+from fnn.diagnostics.summary import Summary
+from fnn.diagnostics.summary_html import html_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 110  # of pictures in a page: sharp on a phone, a third of the bytes of a print's
+
+_MARKS = {"sick": "✗ sick", "ok": "✓ ok", "not asked": "– not asked"}
+
+
+class Section(NamedTuple):
+    """A part of a page. The title is plain text, and a page has one section of a title."""
+
+    title: str
+    body: str  # HTML
+
+
+def text(title: str, said: object, *, note: str = "") -> Section:
+    """The ``str()`` of anything that is a table for the terminal, in its own lines and columns."""
+    return Section(title, _note(note) + preformatted(str(said), title))
+
+
+def table(
+    title: str, head: Sequence[str], lines: Sequence[Sequence[str]], *, note: str = ""
+) -> Section:
+    """A table; the first cell of a row is its name.
+
+    Raises:
+      ValueError: a row has another number of cells than the head.
+    """
+    return Section(title, _note(note) + scrolling(html_table(title, head, lines, None), title))
+
+
+def facts(title: str, values: Any, *, note: str = "") -> Section:
+    """Names and values: of a mapping, a dataclass or a named tuple, in which others may lie."""
+    pairs = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in _flat(values, "")
+    )
+    return Section(title, _note(note) + (f"<dl>{pairs}</dl>" if pairs else "<p>none</p>"))
+
+
+def picture(title: str, figure: "Figure", said: str, *, note: str = "") -> Section:
+    """A figure, and its text twin for those who do not see it, such as ``plots.confusion_text(…)``.
+
+    Raises:
+      ValueError: there is no text.
+    """
+    if not said.strip():
+        raise ValueError(f"picture: expected the text twin of {title!r}, got an empty text")
+    data = base64.b64encode(png(figure, dpi=_DPI)).decode()
+    return Section(title, _note(note) + with_twin(_image(data, title), title, said))
+
+
+def with_twin(drawn: str, title: str, said: str) -> str:
+    """A picture in HTML, with its text twin to unfold below."""
+    twin = preformatted(said, f"{title}, as text")
+    return (
+        f"<figure>{drawn}<figcaption><details><summary>as text"
+        f'<span class="unseen">: {escape(title)}</span></summary>{twin}</details></figcaption></figure>'
+    )
+
+
+def verdicts(found: Diagnosis | Iterable[Verdict | Finding], *, title: str = "Verdicts") -> Section:
+    """A line each of what the doctor says, or of `findings`; what is wrong stands first.
+
+    Raises:
+      ValueError: a status that is none of the doctor's.
+    """
+    given = found.verdicts if isinstance(found, Diagnosis) else found
+    lines = [
+        Verdict(each.kind, "sick", f"{each.value:.3g}", each.kind, each.path, each.advice)
+        if isinstance(each, Finding)
+        else each
+        for each in given
+    ]
+    for line in lines:
+        if line.status not in _MARKS:
+            said = ", ".join(map(repr, _MARKS))
+            raise ValueError(f"verdicts: expected a status of {said}, got {line.status!r}")
+    lines.sort(key=lambda line: list(_MARKS).index(line.status))
+    items = "".join(map(_verdict, lines))
+    return Section(
+        title, f'<ul class="verdicts">{items}</ul>' if items else "<p>Nothing found.</p>"
+    )
+
+
+def _verdict(line: Verdict) -> str:
+    where = f" <code>{escape(line.path)}</code>" if line.path else ""
+    advice = f'<br><span class="advice">{escape(line.advice)}</span>' if line.advice else ""
+    return (
+        f'<li class="{line.status.replace(" ", "-")}"><span class="mark">{_MARKS[line.status]}</span> '
+        f"<strong>{escape(line.illness or line.check)}</strong>{where} {escape(line.found)}{advice}</li>"
+    )
+
+
+def summary(found: Summary, *, title: str = "Layers") -> Section:
+    """What the network is made of."""
+    return Section(
+        title, scrolling(found.to_html("Shapes, sizes and operations of each layer"), title)
+    )
+
+
+def health(found: Health, *, title: str = "Health") -> Section:
+    """What every layer gives and is told of its gradient, and what is wrong with it."""
+    wrong = findings(found)
+    marks: dict[str, list[str]] = {}
+    for finding in wrong:
+        marks.setdefault(finding.path, []).append(finding.kind)
+    lines = [[*_health_cells(row), ", ".join(marks.get(row.path, []))] for row in found.rows]
+    caption = f"loss {float(found.loss):.4g} on {found.examples} examples"
+    said = verdicts(wrong).body if wrong else "<p>Every layer is within its limits.</p>"
+    return Section(title, said + scrolling(html_table(caption, _HEALTH, lines, None), title))
+
+
+_HEALTH = ("layer", "kind", "mean", "std", "zeros", "gain", "‖dL/dy‖", "gain back", "dead", "found")
+
+
+def _health_cells(row: LayerHealth) -> list[str]:
+    y, dy = row.y, row.dy
+    count = 0.0 if y is None else float(y.finite + y.nonfinite)
+    return [
+        row.path or "(network)",
+        row.name,
+        *(["", "", ""] if y is None else _of_output(y, count)),
+        _number(row.forward_gain),
+        "" if dy is None else _number(float(dy.norm)),
+        _number(row.backward_gain),
+        "" if row.dead is None else f"{int(row.dead.sum())} of {row.width}",
+    ]
+
+
+def _of_output(y: Any, count: float) -> list[str]:
+    return [
+        _number(float(y.mean)),
+        _number(float(y.deviation)),
+        f"{float(y.zeros) / max(count, 1):.0%}",
+    ]
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.3g}"
+
+
+def scrolling(body: str, name: str) -> str:
+    """What may be wider than the page, in a box that scrolls, by keys too."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">{body}</div>'
+    )
+
+
+def preformatted(said: str, name: str) -> str:
+    """Text in its own lines and columns."""
+    return scrolling(f"<pre>{escape(said)}</pre>", name)
+
+
+def _note(note: str) -> str:
+    return f'<p class="note">{escape(note)}</p>' if note else ""
+
+
+def _image(data: str, title: str) -> str:
+    alt = escape(f"{title}: the text below says the same")
+    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+
+
+def _flat(values: Any, path: str) -> list[tuple[str, str]]:
+    """(path, value) of all that is no mapping."""
+    if is_dataclass(values) and not isinstance(values, type):
+        values = asdict(values)
+    elif isinstance(values, tuple) and hasattr(values, "_asdict"):
+        values = values._asdict()
+    if isinstance(values, Mapping):
+        found = []
+        for name, value in values.items():
+            found += _flat(value, f"{path}.{name}" if path else str(name))
+        return found
+    return [(path or "value", values if isinstance(values, str) else _plain(values))]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple) or value is None or isinstance(value, bool):
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except TypeError:
+            return str(value)
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
