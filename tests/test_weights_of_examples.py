@@ -123,3 +123,14 @@ def test_a_step_without_any_weight_is_not_made_and_says_why(examples, start):
 def test_a_batch_of_four_is_refused(examples, start):
     with pytest.raises(ValueError, match=r"\(x, target, weights\), got 4 entries"):
         train.step(NET, LOSS, optimizers.sgd(0.1))(train.copy(start), (*examples, None, None))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int32])
+def test_the_weighted_mean_of_values_that_are_no_floats(dtype):
+    values, weights = (
+        np.asarray([1, 0, 1, 1], dtype),
+        np.asarray([0.5, 0.25, 0.125, 0.0], np.float32),
+    )
+    mean, shares = mean_over_examples(jnp.asarray(values), weights)
+    np.testing.assert_allclose(mean, 0.625 / 0.875, rtol=1e-6)
+    np.testing.assert_allclose(shares, weights / 0.875, rtol=1e-6)

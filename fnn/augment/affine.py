@@ -57,7 +57,8 @@ def affine(
 
     Each transform draws with a key made of its name (an unnamed one is `rotate_1`), so that to insert one
     does not change the draws of the others. Bytes stay bytes: they are interpolated in float32 and
-    rounded. With another `size` the middle stays the middle: a smaller one crops, a larger one pads.
+    rounded. Through floating images, gradients go back to the pixels. With another `size` the middle
+    stays the middle: a smaller one crops, a larger one pads.
 
     Args:
       unnamed: transforms.

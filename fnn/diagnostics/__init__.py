@@ -1,6 +1,7 @@
 """Seeing what a network is and what it learned; plotting libraries are needed by `plots` alone."""
 
 from fnn.diagnostics import plots as plots
+from fnn.diagnostics import report as report
 from fnn.diagnostics.curvature import gradient_sharpness as gradient_sharpness
 from fnn.diagnostics.curvature import hessian_density as hessian_density
 from fnn.diagnostics.curvature import hessian_eigenvalues as hessian_eigenvalues
@@ -42,6 +43,7 @@ from fnn.diagnostics.noise_scale import gradient_noise as gradient_noise
 from fnn.diagnostics.noise_scale import noise_scale as noise_scale
 from fnn.diagnostics.per_example import ExampleNorms as ExampleNorms
 from fnn.diagnostics.per_example import per_example_norms as per_example_norms
+from fnn.diagnostics.saliency import saliency as saliency
 from fnn.diagnostics.spectrum import Rank as Rank
 from fnn.diagnostics.spectrum import effective_rank as effective_rank
 from fnn.diagnostics.statistics import Statistics as Statistics

@@ -33,6 +33,16 @@ class PathPlane(NamedTuple):
         Array  # (2,), the share of the squared distances from the end that each direction has
     )
 
+    def axes(self, points: int = 15, margin: float = 0.25) -> tuple[Array, Array]:
+        """(a, b) for `loss_on_plane`, `points` each: what the path covers, and a share of it beyond."""
+
+        def axis(along: Array) -> Array:
+            low, high = along.min(), along.max()
+            room = margin * (high - low)
+            return jnp.linspace(low - room, high + room, points)
+
+        return axis(self.coordinates[:, 0]), axis(self.coordinates[:, 1])
+
     def __str__(self) -> str:
         lines = [
             [str(i), f"{float(a):.4g}", f"{float(b):.4g}"]

@@ -17,8 +17,8 @@ from fnn.losses import Loss
 def saliency(net: Layer, loss: Loss | None = None) -> Callable[..., Array]:
     """``look(params, state, x, target, key=None) -> maps``, pure and jitted; not negative.
 
-    Of the score of the target's class, or, with `loss`, of each example's loss. Images x (N, H, W, C) give
-    (N, H, W), the largest over the channels; anything else gives x's own shape. The backward pass is
+    Of the score of the target's class, or, with `loss`, of each example's loss. Images x (N, H, W, C)
+    give (N, H, W), the largest over the channels; anything else gives x's own shape. The backward pass is
     that of the training pass: dropout is drawn with `key`, and with batch norm, which sees the batch,
     an example's map has what it changes in the answers to the others in it too.
 

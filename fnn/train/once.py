@@ -23,9 +23,10 @@ def jit_once(name: str, function: Callable[..., Any], **options: Any) -> Callabl
       RetraceError: naming the leaves whose shape, dtype or weak type differ.
     """
     seen: list[dict[str, str]] = []
+    settings: Any = jax.config  # whose entries have no types
 
     def counted(*args: Any) -> Any:
-        if jax.config.jax_disable_jit:
+        if settings.jax_disable_jit:
             return function(*args)
         now = {path: _describe(leaf) for path, leaf in paths(args)}
         if seen:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 from functools import partial
 
 import jax
@@ -119,33 +118,6 @@ def test_mapped_files_are_read_and_sent_to_processes_by_name(key, tmp_path):
     np.testing.assert_array_equal(y, Y)
     part = pickle.loads(pickle.dumps(Arrays((mapped[0][10:],)))).tree[0]
     np.testing.assert_array_equal(part, X[10:])
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        data.windows(np.arange(20_000, dtype=np.int32), 64, stride=1).x,
-        np.asfortranarray(np.arange(1_200_000, dtype=np.float32).reshape(20_000, 60)),
-        np.arange(1_200_000, dtype=">f4").reshape(20_000, 60),
-    ],
-    ids=["windows", "Fortran's order", "the other bytes' order"],
-)
-def test_rows_cost_what_they_hold_however_the_array_lies_in_memory(array):
-    chosen = np.array([7, 19_000, 7])
-    tracemalloc.start()
-    rows = Arrays(array).rows(chosen)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100_000 < array.size * array.itemsize
-    expected = np.stack([array[i] for i in chosen])
-    np.testing.assert_array_equal(rows, expected.astype(expected.dtype.newbyteorder("=")))
-    assert jax.device_put(rows).dtype == array.dtype.newbyteorder("=")
-
-
-def test_examples_in_the_other_byte_order_come_one_by_one(key):
-    pipeline = data.pipeline((X.astype(">f4"), Y.astype(">i4")), transform=lambda e: e, workers=0)
-    x, y = next(pipeline.batches(key, 0, SIZE))
-    assert_same((x, y), take((jnp.asarray(X, np.float32), ON_DEVICE[1]), indices(key, np.int32(0))))
 
 
 def jitter(generator, example):

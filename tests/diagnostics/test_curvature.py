@@ -143,6 +143,7 @@ def test_the_trace_lies_within_its_errors():
     np.testing.assert_array_equal(found.samples, again.samples)
 
 
+@pytest.mark.slow
 def test_the_trace_with_a_sketch_of_the_whole_space_is_exact():
     case = dense(np.float32)
     found = hessian_trace(NET, LOSS, probes=2, sketch=99)(*case.given, jax.random.key(2))

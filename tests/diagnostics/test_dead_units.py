@@ -20,6 +20,7 @@ def planted():
         hidden=layers.linear(6),
         act=layers.relu(),
         flat=layers.dropout(0.5),
+        again=layers.relu(),
         last=layers.linear(3),
         gate=layers.sigmoid(),
     )
@@ -39,9 +40,9 @@ def test_they_are_found_over_all_examples(batch_size):
     net, params, state, x = planted()
     found = dead_units(net, params, state, x, batch_size=batch_size)
     known = {layer.path: (layer.silent, layer.constant) for layer in found.layers}
-    assert known == {"act": ((1, 4), ()), "gate": ((), (0,))}
+    assert known == {"act": ((1, 4), ()), "again": ((), ()), "gate": ((), (0,))}
     assert found.examples.value == 23
-    assert "2 of 9 units never fire on the 23 examples seen" in str(found)
+    assert "2 of 15 units never fire on the 23 examples seen" in str(found)
     assert "2: 1, 4" in str(found)
 
 

@@ -130,6 +130,11 @@ def test_the_plane_of_a_path_is_that_of_its_singular_vectors(rng):
     np.testing.assert_allclose(found.explained, sigma[:2] ** 2 / np.sum(sigma**2), rtol=1e-4)
     np.testing.assert_array_equal(found.coordinates[-1], 0)
     assert found.origin is path[-1]
+    a, b = found.axes(5, margin=0.5)
+    low, high = np.min(found.coordinates, axis=0), np.max(found.coordinates, axis=0)
+    ends = np.array([[a[0], a[-1]], [b[0], b[-1]]])
+    np.testing.assert_allclose(ends.T, [1.5 * low - 0.5 * high, 1.5 * high - 0.5 * low], rtol=1e-5)
+    assert a.shape == b.shape == (5,)
     assert str(found).splitlines()[-1].startswith("explained: ")
 
 

@@ -112,6 +112,14 @@ def test_in_remat_each_layer_keeps_its_input():
     assert of_shapes(everything, x) == 3 * 5 * 4 * 4 + 4 * 8
 
 
+def test_what_another_cache_holds_too_is_not_saved():
+    net = chain(first=layers.linear(4), act=layers.sigmoid(), out=layers.linear(2))
+    rows = {row.path: row for row in looked_at(net, np.zeros((6, 4))).rows}
+    # act's y is out's x, and stays; its own x would be kept besides, and its key.
+    assert (rows["act"].cache, rows["act"].saves) == (6 * 4 * 4, -(6 * 4 * 4) - 8)
+    assert (rows["out"].cache, rows["out"].saves) == (6 * 4 * 4, -8)
+
+
 def test_fields_are_named():
     rows = {row.path: row for row in looked_at(*NETS["normed"]).rows}
     assert dict(rows["logits"].fields) == {"x": 6 * 48 * 4}
@@ -150,6 +158,9 @@ def test_advice_rebuilds_a_part_only():
     blocks = looked_at(*NETS["remat"])
     assert [row.path for row in blocks.rows] == ["", "a", "b", "b/block"]  # within remat, nothing
     assert "b/block" not in [row.path for row in blocks.first]
+    several = looked_at(chain(a=DROPPING, b=DROPPING, c=DROPPING), np.zeros((6, 4)))
+    assert {"a", "a/body"} < {row.path for row in several.rows if row.saves > 0}
+    assert [row.path for row in several.first] == ["a", "b", "c"]  # and none within another
     alone = looked_at(chain(DROPPING), np.zeros((6, 4)))
     assert all(row.leaf for row in alone.first)  # the one container would rebuild everything
     flat = looked_at(chain(layers.linear(3), layers.relu()), np.zeros((6, 4)))

@@ -105,6 +105,10 @@ def test_what_two_caches_hold_counts_for_the_first():
     rows = by_path(found)
     assert (rows["act"].cache, rows["logits"].cache) == (7 * 5 * 4, 0)  # y is the next layer's x
     assert found.total.cache == 7 * 5 * 4
+    both = parallel(a=chain(in_a=layers.linear(5), act=layers.tanh()), b=layers.linear(2))
+    rows = by_path(summary(chain(act=layers.sigmoid(), both=both), f32(7, 5)))
+    kept = {path: row.cache for path, row in rows.items()}
+    assert kept == {"act": 140, "both/a/in_a": 0, "both/a/act": 140, "both/b": 0}
     # A linear layer keeps its x, which is the batch itself and there anyway.
     assert summary(layers.linear(3), f32(7, 5)).total.cache == 0
 
@@ -162,6 +166,12 @@ def test_html_says_what_the_text_says():
     assert {tag for tag, _ in page.tags} == {
         *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td")
     }
+
+
+def test_columns_are_escaped_too():
+    page = html_table("what", ["a & b", "<c>"], [], None)
+    assert '<th scope="col">a &amp; b</th><th scope="col">&lt;c&gt;</th>' in page
+    assert "tfoot" not in page
 
 
 def test_a_row_of_another_width_is_refused():

@@ -80,3 +80,14 @@ def test_donates_the_state(examples, start, steps):
     compiled = epoch.lower(start, examples).compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves((start.params, start.optimizer)))
     assert compiled.memory_analysis().alias_size_in_bytes >= size
+
+
+def test_without_compilation_every_call_runs(start, examples):
+    """A debugger's mode, in which a function is called anew every time."""
+    step = train.step(network(), LOSS, optimizers.adam(1e-2))
+    batch = jax.tree.map(lambda a: a[:4], examples)
+    state = train.copy(start)
+    with jax.disable_jit():
+        for _ in range(2):
+            state, _ = step(state, batch)
+    assert int(state.step) == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from training import LOSS, METRICS, equal, network
 
-from fnn import optimizers, train
+from fnn import data, optimizers, train
 from fnn.train.fit import call_length
 
 
@@ -183,3 +183,61 @@ def test_labels_out_of_range(examples, start, which, kind):
             network(), LOSS, optimizers.adam(0.01), start, given["examples"],
             epochs=1, batch_size=16, validation=given["validation"],
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        (
+            {"reductions": {"c": train.confusion(3)}},
+            ValueError,
+            "expected examples to evaluate on.*'c'",
+        ),
+        ({"validation": 5}, ValueError, "evaluate on, got none"),
+        ({"validation": 6}, TypeError, "validation: expected arrays .*got Pipeline"),
+        ({"validation": 7, "reductions": {"c": train.confusion(5)}}, ValueError, "of 5 classes"),
+        (
+            {"validation": 7, "metrics": {"m": lambda y, t: y.mean()}},
+            ValueError,
+            "metric 'm'.*got shape",
+        ),
+        ({"metrics": [train.accuracy]}, TypeError, "functions by name"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_at_the_call(
+    start, examples, options, error, match
+):
+    x, labels = examples
+    sets = {5: (x[:0], labels[:0]), 6: data.pipeline((x, labels)), 7: examples}
+    if "validation" in options:
+        options = options | {"validation": sets[options["validation"]]}
+    with pytest.raises(error, match=match):
+        train.fit(
+            network(),
+            LOSS,
+            optimizers.adam(0.01),
+            start,
+            examples,
+            epochs=1,
+            batch_size=16,
+            **options,
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        (lambda x, y: iter([(x, y)]), TypeError, "examples: expected arrays .*got list_iterator"),
+        (lambda x, y: (x.tolist(), y), ValueError, "of lists of numbers, make arrays"),
+    ],
+)
+def test_examples_that_are_no_arrays_are_refused(start, examples, given, error, match):
+    with pytest.raises(error, match=match):
+        train.fit(
+            network(), LOSS, optimizers.adam(0.01), start, given(*examples), epochs=1, batch_size=16
+        )
+
+
+def test_an_optimizer_that_was_not_made_is_refused():
+    with pytest.raises(TypeError, match=r"train.step: expected an optimizer, got .*call it: sgd"):
+        train.step(network(), LOSS, optimizers.sgd)

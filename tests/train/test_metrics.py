@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnn import train
 from fnn.train.metrics.scores import accuracy, confusion_matrix
 
 
@@ -34,3 +35,29 @@ def test_confusion_matrix_of_any_integer_dtype(dtype):
     counts = confusion_matrix(np.asarray([0, 2, 100], dtype), np.asarray([0, 1, 100], dtype), 200)
     assert counts.sum() == 3
     assert (counts[0, 0], counts[1, 2], counts[100, 100]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        train.accuracy,
+        train.top_k(1),
+        train.brier(),
+        train.negative_log_likelihood(),
+        *(
+            lambda y, t, made=made: made.update(made.init(), y, t)
+            for made in (train.confusion(3), train.calibration())
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("target", "got"), [(np.zeros((5, 1), np.int32), r"\(5, 1\)"), (np.zeros(5), r"\(5,\)")]
+)
+def test_a_target_that_would_be_compared_with_each_prediction_is_refused(judged, target, got):
+    with pytest.raises(ValueError, match=f"expected .* for scores of shape .*got shape {got}"):
+        judged(jnp.zeros((5, 3)), target)
+
+
+def test_a_single_logit_is_no_scores_of_classes():
+    with pytest.raises(ValueError, match=r"at least two classes.* got shape .*logit > 0"):
+        train.accuracy(jnp.ones((5, 1)), jnp.zeros((5, 1)))

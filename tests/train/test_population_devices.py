@@ -14,6 +14,7 @@ import json, re
 import jax, jax.numpy as jnp, numpy as np
 from fnn import chain, layers, losses, optimizers
 from fnn.train import copy, population
+from fnn.train.population.members import mesh_of, placed
 
 rng = np.random.default_rng(0)
 examples = rng.normal(size=(64, 4)).astype(np.float32), rng.integers(0, 3, 64).astype(np.int32)
@@ -40,6 +41,12 @@ one, eight = fitted(members), fitted(spread)
 chunked = population.epoch(net, loss, optimizer, batch_size=8, steps=2, chunk=1)
 by_one, _ = chunked(copy(members), examples)
 by_eight, _ = chunked(spread, examples)
+judge = population.evaluate(net, loss, batch_size=16)
+judged = [judge(m.params, m.state, examples).loss[:5] for m in (one.members, eight.members)]
+memory = np.zeros(1040, np.float32)
+mine = memory[-memory.ctypes.data % 64 // 4 :][:1024]  # aligned so that a device could take it over
+theirs = placed(mine, mesh_of(spread))
+mine[:] = 1
 program = population.epoch(net, loss, optimizer, batch_size=8, donate=False)
 text = program.lower(eight.members, examples).compile().as_text()
 
@@ -63,6 +70,8 @@ print(json.dumps({
     "collectives": re.findall(r"all-\\w+|reduce-scatter|collective-\\w+", text),
     "scans": text.count(" while("),
     "running": eight.running.tolist(),
+    "judged": distance(*judged),
+    "written to": float(jnp.abs(theirs).sum()),
     "refused": refusal(12),
     "fewer": len(population.spread(members, jax.devices()[:4]).step.sharding.device_set),
 }))
@@ -94,6 +103,14 @@ def test_all_devices_have_members(found):
 def test_the_members_are_those_of_one_device(found):
     for name in ("members", "losses", "infos", "chunked"):
         assert found[name] < 1e-5, name
+
+
+def test_one_evaluation_serves_members_on_one_device_and_on_several(found):
+    assert found["judged"] < 1e-6
+
+
+def test_examples_that_their_owner_writes_to_stay_as_they_were(found):
+    assert found["written to"] == 0
 
 
 def test_no_number_travels(found):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from training import LOSS, METRICS, equal
 
-from fnn import chain, layers, losses, models, optimizers, train
+from fnn import chain, layers, losses, mixed, models, optimizers, train
 from fnn.train import population
 
 OPTIMIZER = optimizers.sgd(0.1)
@@ -185,3 +185,20 @@ def test_the_estimate_knows_copies_devices_and_own_examples(examples):
     assert estimate(given=own, own_examples=True).examples == 8 * whole.examples
     with pytest.raises(ValueError, match="3 devices divide, got 8"):
         estimate(devices=3)
+
+
+def test_a_batch_that_loss_scaling_skips_stops_nobody(examples, key):
+    """Scales of 2²⁴ overflow float16 until they have been halved some times: each member's own."""
+    small = mixed(net(), jnp.float16)
+    scaled = train.loss_scaling(OPTIMIZER, initial=2.0**24)
+    keys = jax.random.split(key, 2)
+    members = population.init(small, scaled, keys, examples[0][:8])
+    options = {"epochs": 2, "batch_size": 16, "steps_per_call": 4}
+    reports = list(population.fit(small, LOSS, scaled, members, examples, **options))
+    assert not reports[0].info.finite[:, -1].any()
+    assert reports[-1].info.finite[:, -1].all()
+    assert all(report.running.all() for report in reports)
+    last = reports[-1].members
+    np.testing.assert_array_equal(last.step, [12, 12])
+    skipped = sum((~report.info.finite).sum(axis=1) for report in reports)
+    np.testing.assert_array_equal(last.optimizer.skipped, skipped)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training import LOSS, counting, equal
 
-from fnn import chain, layers, optimizers, pure, train
+from fnn import chain, layers, mixed, optimizers, pure, train
 from fnn.data.packaged import digits
 from fnn.optimizers import Minimizer, with_hyperparameters
 from fnn.train.batches import batch_indices
@@ -210,3 +210,17 @@ def test_a_step_that_is_not_finite_ends_it(images, begin):
     assert result.diverged
     np.testing.assert_array_equal(result.losses, [np.inf])
     assert result.suggestion is None
+
+
+def test_a_batch_that_loss_scaling_skips_is_no_divergence(images):
+    """The first scales overflow float16; the losses before and after them are finite."""
+    net = mixed(network(), jnp.float16)
+    scaled = train.loss_scaling(optimizers.sgd(0.1), initial=2.0**24)
+    state = train.init(net, scaled, jax.random.key(0), images[0])
+    options = {"batch_size": 64, "low": 1e-4, "high": 1e-3, "steps": 12}
+    found = train.range_test(net, LOSS, scaled, state, images, **options)
+    assert len(found.rates) == 12
+    assert not found.diverged
+    assert found.losses[0] == pytest.approx(found.first, rel=0.2)
+    _, info = train.step(net, LOSS, scaled)(state, jax.tree.map(lambda a: a[:64], images))
+    assert not info.finite

@@ -271,6 +271,8 @@ def test_one_run_a_folder(run, quick):
         ({"save_minutes": np.nan}, "save_minutes above 0, or None, got nan"),
         ({"epochs": 0}, "at least one epoch, got 0"),
         ({"keep": 0}, "keep=0"),
+        ({"best": "min"}, "a score of a report to choose the best by, as best='min'"),
+        ({"settings": {"examples": "digits"}}, "expected 'examples' to be the 96 .*got 'digits'"),
         ({"gradient": "magic"}, "'hand', 'auto' or 'both'"),
     ],
 )

@@ -60,7 +60,8 @@ def check_input(x: X, shape: tuple[int, ...], dtype: Any, *, like: str = "traini
         )
     if x.dtype != dtype:
         raise ValueError(
-            f"expected {dtype} inputs in the units of the {like} inputs, got {x.dtype}"
+            f"expected {dtype} inputs in the units of the {like} inputs, got {x.dtype}; bring them to "
+            "this type and these units, or fit on inputs like them"
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_BLOCKS = 40  # of a course, in the text twins
 _SPAN = 0.02  # of a curve, over which it is smoothed
 
 
@@ -100,7 +101,7 @@ def course_line(name: str, values: np.ndarray, *, largest: bool = False) -> list
     return [
         name,
         *(f"{value:.4g}" for value in (values[0], best, values[-1])),
-        sparkline(values, 40),
+        sparkline(values, _BLOCKS).ljust(_BLOCKS),
     ]
 
 
@@ -185,7 +186,7 @@ def seeds_text(
             name,
             str(len(runs[name])),
             *(f"{part[-1]:.4g}" for part in found),
-            sparkline(found.mean, 40),
+            sparkline(found.mean, _BLOCKS).ljust(_BLOCKS),
         ]
         for name, found in bands.items()
     ]

@@ -196,7 +196,9 @@ def _liveliest(maps: np.ndarray, title: str, most: int) -> tuple[np.ndarray, str
 
 
 def saliency(images: np.ndarray, maps: np.ndarray, names: Sequence[str]) -> "Figure":
-    """Images, and below each where a change of it would change the answer most: see `diagnostics.saliency`.
+    """Images, and below each where a change of it would change the answer most.
+
+    The maps are those of `fnn.diagnostics.saliency`.
 
     Args:
       images: (N, H, W) in grey levels, or (N, H, W, 3) in [0, 1].

@@ -40,7 +40,7 @@ def loss_line(
     shown = np.where(finite, losses, np.nan)
     axes.plot(distances, shown, color=BLUE, marker="o", markersize=3)
     lowest = int(np.nanargmin(shown))
-    style = {"color": VERMILLION, "marker": "D", "markersize": 7, "linewidth": 0}
+    style: dict[str, Any] = {"color": VERMILLION, "marker": "D", "markersize": 7, "linewidth": 0}
     axes.plot(distances[[lowest]], losses[[lowest]], label="lowest", **style)
     logarithmic(axes, losses[finite])
     axes.set_xlabel(f"distance along the {direction}")
@@ -91,7 +91,7 @@ def loss_plane(
     if high > low:
         axes.contour(a, b, shown, levels=levels[1:-1], colors="white", linewidths=0.6, alpha=0.7)
     if path is not None:
-        style = {"color": "white", "marker": "o", "markersize": 3, "linewidth": 1.2}
+        style: dict[str, Any] = {"color": "white", "marker": "o", "markersize": 3, "linewidth": 1.2}
         axes.plot(path[:, 0], path[:, 1], **style)
         axes.plot(path[-1:, 0], path[-1:, 1], **{**style, "marker": "X", "markersize": 9})
     axes.set_xlabel(directions[0])

@@ -18,7 +18,7 @@ _COLUMNS, _ROWS = 56, 24  # of the text twin
 
 
 class Line(NamedTuple):
-    """{h: w · h + b = 0} of a hidden space of two units, such as ``w = w₁ - w₀, b = b₁ - b₀`` of logits."""
+    """{h: w · h + b = 0} in a hidden space of two units; of two logits, w = w₁ - w₀ and b = b₁ - b₀."""
 
     w: np.ndarray  # (2,)
     b: float
@@ -58,12 +58,12 @@ def decision_boundary(
     _points(axes, x, labels, classes)
     wrong = _classes(predict(np.asarray(x, np.float32)), classes, len(x)) != labels
     if wrong.any():
-        style = {"facecolors": "none", "edgecolors": TEXT, "linewidths": 1.2}
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": TEXT, "linewidths": 1.2}
         axes.scatter(x[wrong, 0], x[wrong, 1], s=110, label="wrong", **style)
     axes.set_xlabel("x₁")
     axes.set_ylabel("x₂")
     axes.set_title(_said(wrong), loc="left")
-    axes.legend(frameon=True, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -132,7 +132,7 @@ def hidden_space(
         ends = _segment(line, *limits)
         right.plot(*ends, color=TEXT, linewidth=1.4, linestyle="--", label="w · h + b = 0")
         right.set(xlim=limits[0], ylim=limits[1])
-    right.legend(frameon=False, fontsize=8)
+    _legend(right)
     return figure
 
 
@@ -236,8 +236,18 @@ def _points(axes: "Axes", x: np.ndarray, labels: np.ndarray, classes: Sequence[s
     """Each class in a colour and with a mark of its own."""
     for i, name in enumerate(classes):
         own = x[labels == i]
-        style = {"color": category(i), "marker": mark(i), "edgecolors": "white", "linewidths": 0.7}
+        style: dict[str, Any] = {
+            "color": category(i),
+            "marker": mark(i),
+            "edgecolors": "white",
+            "linewidths": 0.7,
+        }
         axes.scatter(own[:, 0], own[:, 1], s=46, label=name, zorder=3, **style)
+
+
+def _legend(axes: "Axes") -> None:
+    """Beside the panel, where it hides no point."""
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _together(points: np.ndarray, names: Sequence[str]) -> list[tuple[str, np.ndarray]]:

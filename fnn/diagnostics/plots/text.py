@@ -1,6 +1,7 @@
 """Pictures in characters: what the text twins are drawn with."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def thinned(values: np.ndarray, width: int) -> np.ndarray:
         return np.asarray(values, np.float64)
     values = np.where(np.isfinite(values), values, np.nan)
     edges = np.linspace(0, len(values), width + 1).round().astype(int)
-    parts = [values[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [values[a:b] for a, b in pairwise(edges)]
     counts = np.stack([np.isfinite(part).sum(axis=0) for part in parts])
     sums = np.stack([np.nansum(part, axis=0) for part in parts])
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40
-_POINTS = 800  # of a line, at most
+_WIDTH, _HEIGHT = 420, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
+_POINTS = 600  # of a line, at most
 
 
 class Curve(NamedTuple):
@@ -43,16 +43,18 @@ def chart(curves: Sequence[Curve], *, title: str, x_label: str, y_label: str) ->
     for curve in sorted(curves, key=lambda curve: not curve.faint):
         parts.append(_line(curve, across, up))
     named = [curve for curve in curves if not curve.faint]
-    legend = "".join(
-        f'<li><svg viewBox="0 0 26 10" aria-hidden="true"><path class="line k{c.kind}" d="M1 5H25"/></svg>'
-        f"{escape(c.name)}</li>"
-        for c in named
-    )
+    legend = "".join(f"<li>{_key(c.kind)}{escape(c.name)}</li>" for c in named)
     drawn = (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(title)}: the text below says the same">{"".join(parts)}</svg>'
     )
     return drawn + (f'<ul class="legend">{legend}</ul>' if len(named) > 1 else "")
+
+
+def _key(kind: int) -> str:
+    """A piece of the line, for the legend."""
+    line = f'<path class="line k{kind}" d="M1 5H25"/>'
+    return f'<svg viewBox="0 0 26 10" aria-hidden="true">{line}</svg>'
 
 
 class _Axis:
@@ -93,11 +95,11 @@ class _Axis:
 def _grid(across: _Axis, up: _Axis, x_label: str, y_label: str) -> str:
     parts = []
     for tick in up.ticks():
-        y = float(up.place(np.float64(tick)))
+        y = float(up.place(np.asarray(tick)))
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
     for tick in across.ticks():
-        x = float(across.place(np.float64(tick)))
+        x = float(across.place(np.asarray(tick)))
         parts.append(
             f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:.6g}</text>'
         )
@@ -105,7 +107,7 @@ def _grid(across: _Axis, up: _Axis, x_label: str, y_label: str) -> str:
     parts.append(f'<path class="axis" d="M{_LEFT} {bottom}H{_WIDTH - _RIGHT}"/>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
         f'<text transform="translate(12 {bottom / 2}) rotate(-90)" text-anchor="middle">'
         f"{escape(y_label)}</text>"
     )
@@ -138,16 +140,13 @@ def _last_dot(path: list[str]) -> str:
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most `_POINTS`: of each group of neighbours the smallest and the largest, so that no peak is lost."""
+    """At most `_POINTS`: the ends of each group of neighbours, so that no peak is lost."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(x) <= _POINTS:
         return x, y
-    kept = []
+    kept: list[int] = []
     for part in np.array_split(np.arange(len(x)), _POINTS // 2):
         finite = part[np.isfinite(y[part])]
-        kept += (
-            sorted({finite[y[finite].argmin()], finite[y[finite].argmax()]})
-            if finite.size
-            else [part[0]]
-        )
+        ends = finite[[y[finite].argmin(), y[finite].argmax()]] if finite.size else part[:1]
+        kept += sorted(set(ends.tolist()))
     return x[kept], y[kept]

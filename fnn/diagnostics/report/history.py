@@ -92,12 +92,16 @@ class History:
         rows = [scalars(each) for each in self._records[-_ROWS:]]
         names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
         lines = [
-            [f"{row[name]:.6g}" if name in row else "" for name in names] for row in reversed(rows)
+            [f"{row[name]:.5g}" if name in row else "" for name in names] for row in reversed(rows)
         ]
-        head = [name.replace("evaluation/", "validation/").replace("_", " ") for name in names]
-        count = len(self._records)
-        note = f"the last {len(rows)} of {count}" if count > len(rows) else ""
-        return table("Reports", head, lines, note=note)
+        caption = f"The last {len(rows)} of {len(self._records)}, the newest first"
+        return table("Reports", list(map(_heading, names)), lines, caption=caption)
+
+
+def _heading(path: str) -> str:
+    """Of a column, from a path such as evaluation/metrics/accuracy."""
+    kept = [part for part in path.split("/") if part not in {"metrics", "reductions"}]
+    return " ".join(kept).replace("evaluation", "validation").replace("_", " ")
 
 
 def _drawn(name: str, curves: list[Curve]) -> str:

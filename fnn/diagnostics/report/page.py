@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -66,7 +66,7 @@ def page(
     if refresh is not None and not refresh > 0:
         raise ValueError(f"page: expected refresh in seconds above 0, or None, got {refresh}")
     style = files("fnn.diagnostics.report").joinpath("page.css").read_text("utf-8")
-    at = (when or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+    at = (when or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M:%S %Z").strip()
     links = "".join(
         f'<li><a href="#s{i}">{escape(each.title)}</a></li>' for i, each in enumerate(sections)
     )

@@ -35,14 +35,14 @@ def text(title: str, said: object, *, note: str = "") -> Section:
 
 
 def table(
-    title: str, head: Sequence[str], lines: Sequence[Sequence[str]], *, note: str = ""
+    title: str, head: Sequence[str], lines: Sequence[Sequence[str]], *, caption: str = ""
 ) -> Section:
-    """A table; the first cell of a row is its name.
+    """A table; the first cell of a row is its name. The caption is the title, if there is none.
 
     Raises:
       ValueError: a row has another number of cells than the head.
     """
-    return Section(title, _note(note) + scrolling(html_table(title, head, lines, None), title))
+    return Section(title, scrolling(html_table(caption or title, head, lines, None), title))
 
 
 def facts(title: str, values: Any, *, note: str = "") -> Section:
@@ -158,9 +158,7 @@ def _number(value: float) -> str:
 
 def scrolling(body: str, name: str) -> str:
     """What may be wider than the page, in a box that scrolls, by keys too."""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">{body}</div>'
-    )
+    return f'<div class="scroll" role="group" tabindex="0" aria-label="{escape(name)}">{body}</div>'
 
 
 def preformatted(said: str, name: str) -> str:
@@ -174,7 +172,7 @@ def _note(note: str) -> str:
 
 def _image(data: str, title: str) -> str:
     alt = escape(f"{title}: the text below says the same")
-    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+    return scrolling(f'<img src="data:image/png;base64,{data}" alt="{alt}">', title)
 
 
 def _flat(values: Any, path: str) -> list[tuple[str, str]]:

@@ -15,12 +15,20 @@ from fnn.train.metrics.streaming import Reduction, example_weights, summed, weig
 from fnn.train.options import Metric
 
 
-def labels_of(target: Array, scores: Array, what: str) -> Array:
-    """The labels (…): the target's own integers, or the classes of its largest probabilities.
+def labels_of(target: Array) -> Array:
+    """The labels (…): the target's own integers, or the classes of its largest probabilities."""
+    target = jnp.asarray(target)
+    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
+    # An argmax of 300 classes does not fit into uint8.
+    return labels.astype(label_dtype(labels.dtype))
+
+
+def labels_for(target: Array, scores: Array, what: str) -> Array:
+    """The labels (…), one for each prediction of the scores (…, C).
 
     Raises:
-      ValueError: they are not one for each prediction of the scores (…, C), which would be compared
-        each with each, or probabilities not of the scores' shape.
+      ValueError: they are of another shape, of which jax would compare each with each, or probabilities
+        not of the scores' shape.
     """
     target = jnp.asarray(target)
     whole = jnp.issubdtype(target.dtype, jnp.integer)
@@ -31,9 +39,7 @@ def labels_of(target: Array, scores: Array, what: str) -> Array:
             f"{what}: expected {kind} of shape {expected} for scores of shape {scores.shape}, got "
             f"shape {target.shape}"
         )
-    labels = target if whole else target.argmax(axis=-1)
-    # An argmax of 300 classes does not fit into uint8.
-    return labels.astype(label_dtype(labels.dtype))
+    return labels_of(target)
 
 
 def top_k(k: int) -> Metric:
@@ -53,7 +59,7 @@ def top_k(k: int) -> Metric:
         classes = scores.shape[-1]
         if classes < k:
             raise ValueError(f"top_k: expected at least {k} classes, got {classes}")
-        labels = labels_of(target, scores, "top_k")[..., None]
+        labels = labels_for(target, scores, "top_k")[..., None]
         valid = (labels >= 0) & (labels < classes)
         own = jnp.take_along_axis(scores, jnp.clip(labels, 0, classes - 1), axis=-1)
         lower = _classes(scores.shape, labels) < labels
@@ -119,7 +125,7 @@ def confusion(classes: int) -> Reduction:
             raise ValueError(
                 f"confusion: expected scores of {classes} classes, got shape {scores.shape}"
             )
-        labels = labels_of(target, scores, "confusion")
+        labels = labels_for(target, scores, "confusion")
         counted = example_weights(labels.shape, weights)
         valid = (labels >= 0) & (labels < classes) & ~jnp.isnan(scores).any(axis=-1)
         pairs = labels.astype(jnp.int32) * classes + scores.argmax(axis=-1).astype(jnp.int32)
@@ -162,7 +168,7 @@ def calibration(bins: int = 15, *, probabilities: bool = False) -> Reduction:
 
     def statistics(prediction: Array, target: Array, weights: Array | None) -> dict[str, Array]:
         p = _probabilities(prediction, probabilities)
-        labels = labels_of(target, p, "calibration")
+        labels = labels_for(target, p, "calibration")
         counted = example_weights(labels.shape, weights).ravel()
         confidence = p.max(axis=-1).ravel()
         right = (p.argmax(axis=-1).astype(labels.dtype) == labels).astype(float).ravel()
@@ -198,7 +204,7 @@ def _probabilities(prediction: Array, probabilities: bool) -> Array:
 def _distribution(target: Array, scores: Array, what: str) -> Array:
     """The target as probabilities (…, C); of NaN for a label that is no class."""
     target, classes = jnp.asarray(target), scores.shape[-1]
-    labels = labels_of(target, scores, what)[..., None]
+    labels = labels_for(target, scores, what)[..., None]
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return target.astype(float)
     hot = (labels == _classes(scores.shape, labels)).astype(float)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.layer import Array
-from fnn.train.metrics.classes import labels_of
+from fnn.train.metrics.classes import labels_for
 
 
 def accuracy(prediction: Array, target: Array) -> Array:
@@ -18,7 +18,7 @@ def accuracy(prediction: Array, target: Array) -> Array:
         always right: of a single logit, ``lambda logit, target: (logit > 0) == target``.
     """
     prediction = jnp.asarray(prediction)
-    labels = labels_of(target, prediction, "accuracy")
+    labels = labels_for(target, prediction, "accuracy")
     if prediction.shape[-1] < 2:
         raise ValueError(
             "accuracy: expected scores of at least two classes, of which the largest decides, got shape "
