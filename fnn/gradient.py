@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses.loss import Loss
 
@@ -46,9 +47,10 @@ def mean_over_examples(values: Array, weights: Array | None = None) -> tuple[Arr
         raise ValueError(
             f"expected weights of the losses' shape {values.shape}, got shape {weights.shape}"
         )
-    shares = weights.astype(values.dtype) / weights.astype(values.dtype).sum()
-    counted = jnp.where(weights.astype(bool), values, jnp.zeros_like(values))
-    return (shares * counted).sum(), shares
+    wide = weights.astype(accumulation_dtype(values.dtype))  # float16 ends at 65504 examples
+    shares = wide / wide.sum()
+    counted = jnp.where(weights.astype(bool), values, jnp.zeros_like(values)).astype(wide.dtype)
+    return (shares * counted).sum().astype(values.dtype), shares.astype(values.dtype)
 
 
 def mean_loss(net: Layer, loss: Loss) -> Callable[..., tuple[Array, Auxiliary]]:

@@ -134,3 +134,23 @@ def test_the_weighted_mean_of_values_that_are_no_floats(dtype):
     mean, shares = mean_over_examples(jnp.asarray(values), weights)
     np.testing.assert_allclose(mean, 0.625 / 0.875, rtol=1e-6)
     np.testing.assert_allclose(shares, weights / 0.875, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count"), [(jnp.float16, 70_000), (jnp.bfloat16, 1003), (jnp.float32, 1003)]
+)
+def test_many_weights_in_low_precision(dtype, count):
+    """float16 ends at 65504, and bfloat16 has no 1003."""
+    values, ones = jnp.full(count, 3, dtype), jnp.ones(count, dtype)
+    mean, shares = mean_over_examples(values, ones)
+    assert mean.dtype == shares.dtype == dtype
+    np.testing.assert_allclose(np.float32(mean), 3, rtol=1e-6)
+    np.testing.assert_allclose(np.float32(shares), np.float32(dtype(1 / count)))
+
+
+def test_a_batch_by_names_is_refused(examples, start):
+    """Its two names would be taken for x and target."""
+    x, labels = examples
+    step = train.step(NET, LOSS, optimizers.sgd(0.1))
+    with pytest.raises(TypeError, match=r"expected a batch \(x, target\) .*got dict"):
+        step(train.copy(start), {"x": x, "target": labels})

@@ -2,6 +2,7 @@
 
     fnn check package.module:name --input f32[8,16]         is its gradient right?
     fnn mutation package.module:name --input f32[8,16]      would a fault in it be found?
+    fnn doctor package.module:name --data digits --loss …   what keeps it from learning?
 
 0: what was asked holds. 1: it does not. 2: it could not be asked (arguments, imports, a subject that
 cannot run), with the reason on standard error.
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         tyro = require("tyro", "cli")
         from fnn.cli.check import Check  # their annotations are tyro's
+        from fnn.cli.doctor import Doctor
         from fnn.cli.mutation import Mutation
         from fnn.cli.subject import MisusedError
     except ImportError as error:
@@ -33,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNANSWERED
 
     command = tyro.extras.subcommand_cli_from_dict(
-        {"check": Check, "mutation": Mutation},
+        {"check": Check, "mutation": Mutation, "doctor": Doctor},
         prog="fnn",
         args=argv,
-        description="Proofs of gradients, from a shell.",
+        description="Proofs of gradients, and a doctor for networks, from a shell.",
     )
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:

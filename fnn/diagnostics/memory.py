@@ -5,10 +5,13 @@ place of the cache, which is built anew when backward gets there, for the operat
 
     saves    bytes that only caches within it hold, less its input and key where nothing else holds them
     rebuilt  bytes of the cache that backward builds again, of one call: what there is of it at a time
+    peak     by so much the most that is kept at a time falls: less than it saves, where what is kept from
+             the layers before it and what it rebuilds are together more than what is kept after forward
     costs    operations of its forward pass, and their share of a step's without it
 
-The whole network in one `remat` saves nothing, as all of its cache is rebuilt at once. Parameters, state
-and the batch are there anyway, and are counted in no cache. Source: Chen, Xu, Zhang, Guestrin (2016).
+The whole network in one `remat` lowers no peak, as all of its cache is rebuilt at once; nor does its last
+block, which backward begins with. Parameters, state and the batch are there anyway, and are counted in no
+cache. Source: Chen, Xu, Zhang, Guestrin (2016).
 """
 
 from collections import Counter
@@ -46,13 +49,14 @@ class MemoryRow(NamedTuple):
     fields: tuple[tuple[str, int], ...]  # of the cache, with bytes
     saves: int  # bytes; negative where its input is larger than its cache
     rebuilt: int  # bytes
+    peak: int  # bytes that it falls by
     flops: int  # to run its leaves forward again
     share: float  # of the step's operations
 
     @property
     def saved_per_flop(self) -> float:
-        """Bytes; ∞ where nothing has to be computed."""
-        return self.saves / self.flops if self.flops else float("inf")
+        """Bytes of the peak; ∞ where nothing has to be computed."""
+        return self.peak / self.flops if self.flops else float("inf")
 
 
 class XlaMemory(NamedTuple):
@@ -76,12 +80,10 @@ class Memory(NamedTuple):
     def first(self) -> tuple[MemoryRow, ...]:
         """What to put into `remat` first, the most bytes for an operation foremost; none within another.
 
-        These are containers, or, where none saves anything, leaves. One that would rebuild more than half
-        of what the network keeps at a time is left out: the step would need the memory all the same.
+        These are containers, or, where none lowers the peak, leaves.
         """
         chosen: list[MemoryRow] = []
-        most = self.rows[0].cache / 2
-        within = [row for row in self.rows if row.saves > 0 and row.rebuilt <= most]
+        within = [row for row in self.rows if row.path and row.peak > 0]
         containers = [row for row in within if not row.leaf]
         for row in sorted(containers or within, key=lambda row: -row.saved_per_flop):
             if not any(_nested(row.path, other.path) for other in chosen):
@@ -92,21 +94,22 @@ class Memory(NamedTuple):
     def advice(self) -> str:
         """One sentence."""
         if not self.first:
-            return "remat: nothing to save, no layer keeps more than its input."
+            return "remat: nothing to save, the peak would be the same with any layer in it."
         said = [
-            f"{row.path} saves {bytes_text(row.saves)} for {flops_text(row.flops)} FLOPs "
-            f"({row.share:.1%} of a step), {bytes_text(row.rebuilt)} rebuilt at a time"
+            f"{row.path} saves {bytes_text(row.saves)} ({bytes_text(row.peak)} of the peak) for "
+            f"{flops_text(row.flops)} FLOPs ({row.share:.1%} of a step)"
             for row in self.first[:_NAMED]
         ]
         return f"remat first: {'; then '.join(said)}."
 
     def __str__(self) -> str:
-        head = ["layer", "kind", "cache", "remat saves", "rebuilt", "FLOPs", "of a step", "holds"]
+        head = ["layer", "kind", "cache", "remat saves", "rebuilt", "peak falls", "FLOPs"]
+        head += ["of a step", "holds"]
         lines = [
             [
                 row.path or "(network)",
                 row.name,
-                *map(bytes_text, (row.cache, row.saves, row.rebuilt)),
+                *map(bytes_text, (row.cache, row.saves, row.rebuilt, row.peak)),
                 flops_text(row.flops),
                 f"{row.share:.1%}",
                 ", ".join(f"{name} {bytes_text(size)}" for name, size in row.fields)
@@ -159,7 +162,7 @@ def memory(
     """
     kept = kept_by_layers(net, params, state, x, key)
     sizes = summary(net, x)
-    rows = tuple(_row(entry, kept[0], sizes) for entry in kept)
+    rows = tuple(_row(entry, kept, sizes) for entry in kept)
     prediction = jax.eval_shape(net.forward, params, state, x, key)[0]
     batch = (params, state, x, target, key, weights)
     figures: tuple[XlaMemory, ...] = ()
@@ -206,17 +209,20 @@ def _remat_at(layer: Layer, path: str, chosen: frozenset[str], there: set[str]) 
     return remat(layer) if path in chosen else layer
 
 
-def _row(entry: KeptBy, network: KeptBy, sizes: Summary) -> MemoryRow:
+def _row(entry: KeptBy, kept: Sequence[KeptBy], sizes: Summary) -> MemoryRow:
     inside = [row.forward for row in sizes.rows if _within(row.path, entry.path)]
     flops = sum(inside) if entry.path else sizes.total.forward
     fields = tuple(
         (name or "cache", label.bytes) for name, label in entry.fields if not label.there
     )
     step = sizes.total.forward + sizes.total.backward
-    held = total_bytes(entry.labels)
+    held, saves = total_bytes(entry.labels), _saved(entry, kept[0])
+    rebuilt = held // entry.rounds
+    total = total_bytes(kept[0].labels)
+    peak = max(total - saves, total - saves - _freed_before(entry, kept) + rebuilt)
     return MemoryRow(
         *(entry.path, entry.layer.name, not entry.layer.parts, held, fields),
-        *(_saved(entry, network), held // entry.rounds, flops, flops / step if step else 0.0),
+        *(saves, rebuilt, max(0, total - peak), flops, flops / step if step else 0.0),
     )
 
 
@@ -230,6 +236,19 @@ def _saved(entry: KeptBy, network: KeptBy) -> int:
     given = frozenset(label for label in entry.given if not label.there)
     freed = entry.labels - elsewhere - given
     return total_bytes(freed) - total_bytes(given - entry.labels - elsewhere)
+
+
+def _freed_before(entry: KeptBy, kept: Sequence[KeptBy]) -> int:
+    """What only layers after the entry keep: it is gone when backward gets there.
+
+    In a loop, what the layers after it keep of other rounds is not gone; they are left out.
+    """
+    place = next(i for i, other in enumerate(kept) if other.path == entry.path)
+    own = [other for other in kept if not other.layer.parts and not _within(other.path, entry.path)]
+    later = {other.path for other in kept[place + 1 :] if entry.rounds == 1 or other.rounds == 1}
+    gone = frozenset[Label]().union(*(other.labels for other in own if other.path in later))
+    stays = entry.given.union(*(other.labels for other in own if other.path not in later))
+    return total_bytes(gone - stays)
 
 
 def _everything(rows: Sequence[MemoryRow]) -> list[str]:

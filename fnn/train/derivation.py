@@ -138,4 +138,5 @@ def _shares(losses: Array, own: Array | None, weights: Array | None, parts: int)
             f"expected weights of the losses' shape {losses.shape}, got shape {own.shape}, in each of "
             f"{parts} micro-batches"
         )
-    return own.astype(losses.dtype) / jnp.asarray(weights).astype(losses.dtype).sum()
+    wide = accumulation_dtype(losses.dtype)
+    return (own.astype(wide) / jnp.asarray(weights).astype(wide).sum()).astype(losses.dtype)

@@ -13,8 +13,13 @@ def unpacked(batch: Batch) -> tuple[PyTree, PyTree, Array | None]:
     """The batch with its weights, or None where it has none.
 
     Raises:
+      TypeError: it is no tuple, such as a dictionary, whose names would be taken for x and target.
       ValueError: it has neither two entries nor three.
     """
+    if not isinstance(batch, tuple | list):
+        raise TypeError(
+            f"expected a batch (x, target) or (x, target, weights), got {type(batch).__name__}"
+        )
     if len(batch) not in (2, 3):
         raise ValueError(
             f"expected a batch (x, target) or (x, target, weights), got {len(batch)} entries"

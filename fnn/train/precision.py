@@ -76,9 +76,10 @@ def loss_scaling(
     The step multiplies the derivative of the mean loss by `scale` before the backward pass, whose
     gradients are then `scale` times as large, and divides them in float32 before the optimizer sees
     them. If anything of the step is not finite (see `train.step`), the batch is skipped: parameters,
-    network state and the optimizer's state stay, the step counts, and ``scale ← backoff · scale``. After
-    `interval` steps in a row that were made, ``scale ← min(growth · scale, ceiling)``. In float32 and
-    with powers of two for the scale, nothing changes by it, to the last bit.
+    network state and the optimizer's state stay, so that a schedule waits; the step counts, and
+    ``scale ← backoff · scale``. After `interval` steps in a row that were made, ``scale ← min(growth ·
+    scale, ceiling)``. In float32 and with powers of two for the scale, nothing changes by it, to the
+    last bit.
 
     Where a lower scale would be below `floor`, the batch is not skipped but the step not made, as
     without loss scaling, and `train.fit` ends with a `NonFiniteError`: what is not finite is then not

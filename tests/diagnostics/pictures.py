@@ -1,4 +1,6 @@
-"""One of each picture, with its text twin, of numbers made by hand: for the tests of pictures and pages."""
+"""One of each picture, with its text twin, of numbers made by hand, for tests of pictures and pages."""
+
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +40,9 @@ def both(name, /, *args, **options):
     return picture(*args, **options), twin(*args, **options)
 
 
+@cache
 def every_picture():
-    """name -> (figure, text)."""
+    """name -> (figure, text); made once, and not to be changed."""
     rng = np.random.default_rng(0)
     images = rng.random((5, 6, 6))
     at = np.arange(10)

@@ -58,7 +58,9 @@ def text():
     return windows[:, :-1].copy(), windows[:, 1:].copy(), len(known)
 
 
-def dense(*, act=layers.relu, widths=(32, 32), kernel=init.he_normal, bias=init.zeros, between=None):
+def dense(
+    *, act=layers.relu, widths=(32, 32), kernel=init.he_normal, bias=init.zeros, between=None
+):
     """A multilayer perceptron with named layers, of which everything may be wrong."""
     parts = {"flat": layers.flatten()}
     for i, width in enumerate(widths, start=1):
@@ -134,9 +136,7 @@ def sick() -> dict[str, Case]:
     rare = np.flatnonzero((y != 3) | (np.cumsum(y == 3) <= 3))
     shut = groups({"hidden_1/*": freeze(), "*": adam(1e-3)})
     return {
-        "zero init": Case(
-            dense(kernel=init.zeros), xy, adam(1e-3), illness="units alike"
-        ),
+        "zero init": Case(dense(kernel=init.zeros), xy, adam(1e-3), illness="units alike"),
         "one constant init": Case(
             dense(kernel=init.constant(0.05)), xy, adam(1e-3), illness="units alike"
         ),
@@ -222,12 +222,8 @@ def sick() -> dict[str, Case]:
         "leak into validation": Case(
             dense(), xy, adam(1e-3), illness="leak: exact duplicates", validation=(x[:80], y[:80])
         ),
-        "class imbalance": Case(
-            dense(), (x[rare], y[rare]), adam(1e-3), illness="class imbalance"
-        ),
-        "labels out of range": Case(
-            dense(), (x, y + 1), adam(1e-3), illness="labels out of range"
-        ),
+        "class imbalance": Case(dense(), (x[rare], y[rare]), adam(1e-3), illness="class imbalance"),
+        "labels out of range": Case(dense(), (x, y + 1), adam(1e-3), illness="labels out of range"),
     }
 
 
@@ -246,9 +242,7 @@ def healthy() -> dict[str, Case]:
         "mlp, sgd": Case(mlp((64, 32), 10), xy, sgd(0.1)),
         "mlp, momentum": Case(mlp((64, 32), 10), xy, momentum(0.02)),
         "convnet": Case(convnet(10, channels=(4, 8), features=16), xy, adam(1e-3)),
-        "batch norm": Case(
-            dense(between=layers.batch_norm, bias=init.zeros), xy, momentum(0.02)
-        ),
+        "batch norm": Case(dense(between=layers.batch_norm, bias=init.zeros), xy, momentum(0.02)),
         "dropout": Case(mlp((64, 64), 10, dropout_rate=0.5), xy, adam(1e-3)),
         "residual": Case(
             chain(

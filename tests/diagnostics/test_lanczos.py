@@ -102,6 +102,8 @@ def test_it_ends_when_the_wanted_values_are_exact_enough():
     found = of(SPREAD, 39, tolerance=1e-2, count=2)
     finer = of(SPREAD, 39, tolerance=1e-5, count=2)
     assert 3 <= int(found.steps) < int(finer.steps) < 39
+    crowded = of([*np.linspace(0, 1, 37), 40, 50], 39, tolerance=1e-5, count=2)
+    assert crowded.bounds[0] <= 5.01e-4  # the smallest, which converges last
     values, bounds = found.highest(2)
     np.testing.assert_allclose(values, [7, 4], atol=7e-2)
     assert max(*bounds, found.bounds[0]) <= 7.0001e-2

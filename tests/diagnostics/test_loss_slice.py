@@ -89,7 +89,7 @@ def test_stacked_blocks_have_filters_of_their_own():
     net = chain(blocks=repeat(chain(layers.linear(3)), 4))
     params, _ = net.init(jax.random.key(1), jnp.zeros((2, 3)))
     params["blocks"]["block"]["linear_1"] = jax.tree.map(
-        lambda p: p * jnp.arange(1.0, 5.0).reshape(4, *[1] * (p.ndim - 1)),
+        lambda p: (p + 1) * jnp.arange(1.0, 5.0).reshape(4, *[1] * (p.ndim - 1)),
         params["blocks"]["block"]["linear_1"],
     )
     d = filter_normalized(jax.random.key(2), params, stacked=["blocks"])

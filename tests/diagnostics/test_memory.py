@@ -8,7 +8,7 @@ from small_networks import CASES
 from tables import containers
 
 from fnn import chain, layers, losses, models, residual
-from fnn.compose import remat, repeat
+from fnn.compose import concatenate, remat, repeat
 from fnn.diagnostics import memory, remat_at, summary
 from fnn.diagnostics.kept import bytes_text, kept_by_layers, kept_bytes, total_bytes
 
@@ -144,7 +144,8 @@ def test_rebuilt_and_flops_of_a_loop():
 def test_advice_has_the_most_bytes_for_an_operation_first():
     cheap = chain(*(layers.sigmoid() for _ in range(6)))
     dear = chain(layers.linear(64), layers.sigmoid(), layers.linear(8), layers.sigmoid())
-    net = chain(dear=dear, cheap=cheap, cheap_2=cheap, out=layers.linear(8))
+    # What the last container rebuilds is there at the end of forward anyway: it lowers no peak.
+    net = chain(dear=dear, cheap=cheap, cheap_2=cheap, last=cheap, out=layers.linear(8))
     found = looked_at(net, np.zeros((32, 8)))
     first = [row.path for row in found.first]
     assert first == ["cheap", "cheap_2", "dear"]
@@ -154,15 +155,41 @@ def test_advice_has_the_most_bytes_for_an_operation_first():
     assert str(found).splitlines()[-1] == found.advice
 
 
+def test_the_peak_falls_by_what_the_larger_of_two_moments_needs():
+    # Sigmoids of 32 bytes a call; a's key is 8 bytes, and its input is the batch.
+    three, two = (chain(*(layers.sigmoid() for _ in range(count))) for count in (3, 2))
+    rows = {row.path: row for row in looked_at(chain(a=three, b=two), np.zeros((2, 4))).rows}
+    assert rows[""].cache == 5 * 32
+    # After forward there are the 64 of b and the key; then these are gone, and 96 are rebuilt.
+    assert (rows["a"].saves, rows["a"].peak) == (96 - 8, 5 * 32 - (96 + 8))
+    # Of b's rebuilding a's 96 are not gone yet, so nothing is won.
+    assert (rows["b"].saves, rows["b"].peak) == (64 - 8, 0)
+    # In a loop of four rounds, one round is rebuilt while the inputs and keys of all are kept.
+    rows = {row.path: row for row in looked_at(repeat(three, 4), np.zeros((2, 4))).rows}
+    assert rows[""].cache == 4 * 3 * 32
+    assert rows["block"].rebuilt == 3 * 32
+    assert rows["block"].peak == rows["block"].saves - 3 * 32
+    # What b keeps of the other rounds is there while a is rebuilt.
+    net = repeat(chain(a=three, b=two), 4)
+    rows = {row.path: row for row in looked_at(net, np.zeros((2, 4))).rows}
+    assert rows["block/a"].saves == 4 * (96 - 32 - 8)
+    assert rows["block/a"].peak == rows["block/a"].saves - 96
+    # What b keeps is what the layer before both keeps too, and stays until that one's backward.
+    net = chain(before=layers.sigmoid(), both=concatenate(a=three, b=layers.linear(4)))
+    rows = {row.path: row for row in looked_at(net, np.zeros((2, 4))).rows}
+    assert (rows["both/a"].saves, rows["both/a"].peak) == (96 - 8, 0)
+
+
 def test_advice_rebuilds_a_part_only():
     blocks = looked_at(*NETS["remat"])
     assert [row.path for row in blocks.rows] == ["", "a", "b", "b/block"]  # within remat, nothing
     assert "b/block" not in [row.path for row in blocks.first]
     several = looked_at(chain(a=DROPPING, b=DROPPING, c=DROPPING), np.zeros((6, 4)))
     assert {"a", "a/body"} < {row.path for row in several.rows if row.saves > 0}
-    assert [row.path for row in several.first] == ["a", "b", "c"]  # and none within another
+    assert [row.path for row in several.first] == ["a", "b"]  # none within another, nor the last
     alone = looked_at(chain(DROPPING), np.zeros((6, 4)))
     assert all(row.leaf for row in alone.first)  # the one container would rebuild everything
+    assert alone.rows[0].peak == alone.rows[1].peak == 0 < alone.rows[1].saves
     flat = looked_at(chain(layers.linear(3), layers.relu()), np.zeros((6, 4)))
     assert flat.first == ()
     assert "nothing to save" in flat.advice

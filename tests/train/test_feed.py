@@ -7,6 +7,7 @@ import pytest
 from training import LOSS, METRICS, equal, network
 
 from fnn import chain, layers, losses, optimizers, train
+from fnn.data.host_batches import empty
 from fnn.train.batches import batch_indices
 
 ADAM = optimizers.adam(0.01)
@@ -21,7 +22,8 @@ class Host:
         self.asked, self.closed = [], 0
 
     def batches(self, key, step, batch_size):
-        buffer = np.empty((batch_size, *self.x.shape[1:]), self.x.dtype)
+        # Aligned, as a device of the host may take over such memory as its own.
+        buffer = empty((batch_size, *self.x.shape[1:]), self.x.dtype)
         try:
             for now in range(step, self.ends):
                 self.asked.append(now)

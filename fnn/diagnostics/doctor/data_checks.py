@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from fnn.data import duplicates
-from fnn.data.leakage import leakage
+from fnn.data.leakage import SIMILARITY, leakage
 from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
 from fnn.diagnostics.doctor.patient import Patient
 from fnn.diagnostics.doctor.trial import tried
@@ -19,6 +20,9 @@ NARROW, WIDE, UNEVEN = 1e-2, 20.0, 100.0
 # The largest class by the smallest.
 IMBALANCE = 10.0
 DUPLICATES = 0.02  # of the examples
+PAIRS = (
+    20_000_000  # of examples of both parts, beyond which only those that are equal are looked for
+)
 DEVIATIONS = 4.0  # above chance, from where labels have to do with inputs
 FEWEST = 50  # examples, below which chance is too wide
 _HELD_OUT = 4  # every fourth example
@@ -26,7 +30,7 @@ _STEPS = 300
 
 
 def numbers(patient: Patient) -> list[Verdict]:
-    """Whether the inputs are finite, centred and of one size. Source: LeCun et al. (1998), section 4.3."""
+    """Whether the inputs are finite, centred and of one size. Source: LeCun et al. (1998)."""
     name = "data"
     x = patient.x
     if not hasattr(x, "dtype") or not np.issubdtype(x.dtype, np.floating):
@@ -80,7 +84,8 @@ def label_counts(patient: Patient) -> Verdict:
     name = "classes"
     if patient.classes is None:
         return not_asked(name, "the targets are no classes")
-    labels = np.asarray(patient.target).reshape(-1)
+    target = np.asarray(patient.whole[1])
+    labels = target.reshape(-1)
     if labels.min() < 0 or labels.max() >= patient.classes:
         return sick(
             name,
@@ -89,10 +94,10 @@ def label_counts(patient: Patient) -> Verdict:
             "give the last layer an output for each class, and number the classes from 0",
             value=float(labels.max()),
         )
-    if patient.target.ndim != 1 or patient.count < FEWEST:
+    if target.ndim != 1 or len(target) < FEWEST:
         return ok(name, f"labels within the {patient.classes} classes")
     counts = np.bincount(labels, minlength=patient.classes)
-    if patient.count < 5 * patient.classes:
+    if len(target) < 5 * patient.classes:
         return ok(name, f"labels within the {patient.classes} classes, too few to count")
     most, least = int(counts.argmax()), int(counts.argmin())
     said = f"class {most} has {counts[most]} examples, class {least} has {counts[least]}"
@@ -113,7 +118,9 @@ def label_counts(patient: Patient) -> Verdict:
 def leaks(patient: Patient) -> list[Verdict]:
     """Examples that come twice, or are in both parts: see `fnn.data.leakage`."""
     name = "leaks"
-    x, y = np.asarray(patient.x), np.asarray(patient.target)
+    if not isinstance(patient.x, jax.Array) or not isinstance(patient.target, jax.Array):
+        return [not_asked(name, "the inputs are no single array")]
+    x, y = (np.asarray(part) for part in patient.whole)
     if x.ndim < 2 or x.dtype.kind not in "fiu":
         return [not_asked(name, "the inputs are no array of numbers")]
     twice = sum(len(group) - 1 for group in duplicates.groups(duplicates.digests(x)))
@@ -129,10 +136,13 @@ def leaks(patient: Patient) -> list[Verdict]:
             )
         )
     if patient.validation is None:
-        return found or [ok(name, f"{twice} of {len(x)} examples are copies; no validation part given")]
+        return found or [
+            ok(name, f"{twice} of {len(x)} examples are copies; no validation part given")
+        ]
     other_x, other_y = (np.asarray(part) for part in patient.validation)
     labels: dict[str, Any] = {"train_y": y, "test_y": other_y} if y.ndim == 1 else {}
-    report = leakage(x, other_x, **labels)
+    small = len(x) * len(other_x) <= PAIRS
+    report = leakage(x, other_x, similarity=SIMILARITY if small else None, **labels)
     found += [
         sick(name, f"leak: {each.kind}", each.message, "see the pairs that data.leakage gives")
         for each in report.findings
@@ -156,8 +166,6 @@ def labels(patient: Patient) -> Verdict:
     flat = np.asarray(x, np.float64).reshape(len(y), -1)
     near = y[_nearest(flat)] == y
     said = f"the nearest neighbour has the label of {near.mean():.0%}"
-    if not np.isfinite(flat).all():
-        return not_asked(name, "the inputs are not finite")
     if _above_chance(near, y):
         return ok(name, said, float(near.mean()))
     apart = np.arange(len(y)) % _HELD_OUT == 0

@@ -19,19 +19,19 @@ from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Optimizer
 from fnn.optimizers.optimizer import check_optimizer
-from fnn.train.epoch import example_count
+from fnn.train.examples import example_count
 
 Check = Callable[[Patient], Verdict | list[Verdict]]
 
-# What needs neither a loss of each example nor numbers that are finite, …
+# What needs no loss of each example, …
 _DATA: dict[str, Check] = {
     "data": data_checks.numbers,
     "classes": data_checks.label_counts,
     "leaks": data_checks.leaks,
-    "loss reduction": loss_checks.reduction,
 }
 # … and what does.
 _NETWORK: dict[str, Check] = {
+    "loss reduction": loss_checks.reduction,
     "gradient": loss_checks.gradient,
     "initial loss": loss_checks.initial_loss,
     "labels": data_checks.labels,
@@ -101,7 +101,7 @@ def doctor(
         raise ValueError(f"doctor: expected checks of {', '.join(CHECKS)}, got {unknown}")
     budget = Budget() if budget is None else budget
     key = jax.random.key(0) if key is None else key
-    x, target = thinned(jax.tree.map(jnp.asarray, tuple(examples)), budget.examples)
+    x, target = jax.tree.map(jnp.asarray, thinned((examples[0], examples[1]), budget.examples))
     size = fitting(batch_size, example_count((x, target)))
     if params is None:
         params, state = net.init(jax.random.fold_in(key, 0), x)
@@ -110,6 +110,7 @@ def doctor(
         loss,
         x,
         target,
+        (examples[0], examples[1]),
         optimizer,
         params,
         state,
@@ -127,21 +128,16 @@ def _examined(patient: Patient, chosen: Sequence[str]) -> list[Verdict]:
     for name, check in _DATA.items():
         if name in chosen:
             found += _listed(check(patient))
-    why = _hindrance(patient, found)
+    why = next(
+        (f"not before this is mended: {v.illness}" for v in found if v.illness in _STOPS), None
+    )
+    if why is None and (misshapen := loss_checks.misshapen(patient)) is not None:
+        found.append(misshapen)
+        why = "not before the loss is one number an example"
     for name, check in _NETWORK.items():
-        if name in chosen:
+        if name in chosen and not any(v.check == name for v in found):
             found += _listed(check(patient)) if why is None else [not_asked(name, why)]
     return found
-
-
-def _hindrance(patient: Patient, found: Sequence[Verdict]) -> str | None:
-    """Why a network cannot be looked at further, if so."""
-    for verdict in found:
-        if verdict.illness in _STOPS:
-            return f"not before this is mended: {verdict.illness}"
-    if loss_checks.misshapen(patient) is not None:
-        return "not before the loss is one number an example"
-    return None
 
 
 def _listed(found: Verdict | list[Verdict]) -> list[Verdict]:

@@ -83,18 +83,20 @@ def reduction(patient: Patient) -> Verdict:
     for the train step takes the mean itself. Told by taking the losses of a half of the examples alone.
     """
     name = "loss reduction"
-    if (wrong := misshapen(patient)) is not None:
-        return wrong
     x, target = patient.some(min(patient.count, 16))
     if patient.loss.chance is None and patient.classes is None:
         return ok(name, "a loss an example")
-    prediction, _, _ = patient.net.forward(patient.params, patient.state, x, patient.key)
     count = len(target)
     half = count // 2
-    whole = np.asarray(patient.loss.forward(prediction, target)[0], np.float64)
-    alone = np.asarray(
-        patient.loss.forward(prediction[:half], target[:half])[0], np.float64
-    )
+
+    @jax.jit
+    def both(params: PyTree, state: PyTree, x: PyTree, target: Array) -> tuple[Array, Array]:
+        prediction, _, _ = patient.net.forward(params, state, x, patient.key)
+        losses, _ = patient.loss.forward(prediction, target)
+        return losses, patient.loss.forward(prediction[:half], target[:half])[0]
+
+    losses = both(patient.params, patient.state, x, target)
+    whole, alone = (np.asarray(each, np.float64) for each in losses)
     part = whole[:half]
     scale = np.abs(part).max(initial=1e-30)
     if half < 1 or not np.isfinite(scale) or np.abs(part - alone).max() <= _SAME * scale:
@@ -180,7 +182,9 @@ def initial_loss(patient: Patient) -> Verdict:
             value=value,
         )
     if patient.loss.chance is None or patient.classes is None:
-        return not_asked(name, f"{patient.loss.name} has no chance level; the first loss is {value:.4g}")
+        return not_asked(
+            name, f"{patient.loss.name} has no chance level; the first loss is {value:.4g}"
+        )
     expected = expected_initial_loss(patient.loss, patient.classes)
     times = value / expected
     said = f"{value:.4g}, and {expected:.4g} is chance with {patient.classes} classes"

@@ -41,6 +41,7 @@ class Patient:
     loss: Loss
     x: PyTree  # (N, …), as many examples as the budget allows
     target: Array  # (N, …)
+    whole: tuple[Any, Any]  # all examples, for what looks at the data alone; as they were given
     optimizer: Optimizer | None
     params: PyTree
     state: PyTree
@@ -65,9 +66,7 @@ class Patient:
         """The optimizer's rates by their paths, those that are numbers of its state."""
         known = hyperparameters(self.by.init(self.params))
         return {
-            path: float(value)
-            for path, value in known.items()
-            if path.rpartition("/")[2] == "rate"
+            path: float(value) for path, value in known.items() if path.rpartition("/")[2] == "rate"
         }
 
     def some(self, count: int) -> tuple[PyTree, Array]:

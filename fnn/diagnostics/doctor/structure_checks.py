@@ -1,7 +1,5 @@
 """What is wrong by how the network is built: units alike, maps that are one, noise, statistics of few."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +31,7 @@ def symmetry(patient: Patient) -> Verdict:
     return sick(
         "symmetry",
         "units alike",
-        f"{first}"
-        + (f"; and {len(worst) - 1} more" if len(worst) > 1 else ""),
+        f"{first}" + (f"; and {len(worst) - 1} more" if len(worst) > 1 else ""),
         "start from random weights, such as initializers.he_normal"
         + ("; zeros are for biases and for a last layer" if zero else ""),
         path=first.path,
@@ -152,9 +149,7 @@ def _affine(seen: list[Passage]) -> list[bool]:
     """Whether each layer's inference pass is affine, by one compiled test of all of them."""
     layers = [each.layer for each in seen]
 
-    def test(layer: Layer, params: PyTree, state: PyTree, x: Array, key: Array) -> Array:
-        # Wide enough for bounded activations to bend.
-        u, v = 3 * jax.random.normal(key, (2, *x.shape), x.dtype)
+    def test(layer: Layer, params: PyTree, state: PyTree, u: Array, v: Array) -> Array:
         fu, fv, both, none = (
             layer.predict(params, state, z) for z in (u, v, u + v, jnp.zeros_like(u))
         )
@@ -162,14 +157,16 @@ def _affine(seen: list[Passage]) -> list[bool]:
         return jnp.abs(fu + fv - both - none).max() <= _LINEAR * scale
 
     @jax.jit
-    def tests(given: list[tuple[PyTree, PyTree, Array]], key: Array) -> list[Array]:
-        return [
-            test(layer, *each, jax.random.fold_in(key, i))
-            for i, (layer, each) in enumerate(zip(layers, given, strict=True))
-        ]
+    def tests(given: list[tuple[PyTree, PyTree, Array, Array]]) -> list[Array]:
+        return [test(layer, *each) for layer, each in zip(layers, given, strict=True)]
 
-    given = [(each.params, each.state, each.x[:2]) for each in seen]
-    return [bool(each) for each in tests(given, jax.random.key(0))]
+    rng = np.random.default_rng(0)
+
+    def drawn(x: Array) -> Array:  # wide enough for bounded activations to bend
+        return jnp.asarray(rng.normal(0, 3, (min(2, len(x)), *x.shape[1:])), x.dtype)
+
+    given = [(each.params, each.state, drawn(each.x), drawn(each.x)) for each in seen]
+    return [bool(each) for each in tests(given)]
 
 
 def _producer(seen: list[tuple[str, Passage]], i: int) -> int | None:
@@ -184,16 +181,18 @@ def _producer(seen: list[tuple[str, Passage]], i: int) -> int | None:
 
 
 def _size(seen: Passage) -> int:
+    return int(np.prod(_shape(seen)))
+
+
+def _shape(seen: Passage) -> tuple[int, ...]:
     kernel = _kernel(seen)
-    return 0 if kernel is None else int(kernel.size)
+    return (0,) if kernel is None else tuple(kernel.shape)
 
 
 def _merged(first: Passage, second: Passage) -> int:
     """The weights of one map in place of the two."""
-    a, b = np.shape(_kernel(first)), np.shape(_kernel(second))
-    windows = a[:-2], b[:-2]
+    a, b = _shape(first), _shape(second)
     if len(a) == len(b) and second.x.ndim == first.y.ndim:
-        window: Callable[..., np.ndarray] = np.asarray
-        both = window(windows[0]) + window(windows[1]) - 1 if a[:-2] else window([1])
-        return int(np.prod(both) * first.x.shape[-1] * second.y.shape[-1])
+        window = [i + j - 1 for i, j in zip(a[:-2], b[:-2], strict=True)]
+        return int(np.prod([*window, first.x.shape[-1], second.y.shape[-1]]))
     return int(np.prod(first.x.shape[1:]) * np.prod(second.y.shape[1:]))

@@ -18,10 +18,13 @@ from fnn.train.state import TrainState
 # ‖Δθ‖ / ‖θ‖ of a layer's parameters in a step, the median of those after the first: 1e-3 is sound (CS231n
 # notes), and small networks that learn well have been seen from 3e-4 to 4e-2.
 RATIO_LOW, RATIO_HIGH = 1e-6, 0.3
-# The rate that is suggested is rough: only what is further off is looked at, by a run with each of the two.
-FAR = 5.0
-# Then the rate is wrong, if its run ends so much higher than that with the suggestion.
+# The rate that is suggested is rough, and a low rate is slow, not wrong: only what
+# is so many times off is looked at, by a run with each of the two.
+TOO_HIGH, TOO_LOW = 5.0, 50.0
+# A rate is too high if its run ends so many times higher than that with the suggestion, …
 WORSE = 2.0
+# … or, where that learns, which is to get below a part of the first loss, if it is still above another.
+LEARNED, STUCK = 0.85, 0.9
 # What adam's rates learn 20 examples by heart with, tried one after another.
 RATES = (3e-3, 1e-3, 1e-2)
 # The largest share of wrong labels of sequences, whose first positions may not tell the next.
@@ -93,21 +96,23 @@ def rate(patient: Patient) -> Verdict:
             "the fault is not the rate: see the other verdicts",
             value=own,
         )
-    if best / FAR <= own <= best * FAR:
+    if best / TOO_LOW <= own <= best * TOO_HIGH:
         return ok(name, f"{own:g}, and {best:.1g} is suggested by a range test", own / best)
     other = patient.try_rate(best)
     said = (
         f"{own:g} takes the loss from {run.first:.3g} to {run.last:.3g} in {len(run.losses)} steps, "
         f"{best:.1g} to {other.last:.3g}"
     )
-    if run.last <= WORSE * other.last or run.last - other.last < 0.1 * run.first:
+    stuck = run.last > STUCK * run.first and other.last < LEARNED * run.first
+    wrong = stuck or (own > best and run.last > WORSE * other.last)
+    if not wrong:
         return ok(name, said, own / best)
     times = own / best
     illness, size = ("rate too high", times) if times > 1 else ("rate too low", 1 / times)
     return sick(
         name,
         illness,
-        f"{said}: it is {size:.0f} times too {'large' if times > 1 else 'small'}",
+        f"{said}: it is some {size:.0f} times too {'large' if times > 1 else 'small'}",
         f"take a rate near {best:.1g}, and see range_table(range_test(…))",
         value=times,
     )
@@ -115,9 +120,7 @@ def rate(patient: Patient) -> Verdict:
 
 def _suggested(patient: Patient) -> float | None:
     memory = patient.by.init(patient.params)
-    start = TrainState(
-        patient.params, patient.state, memory, patient.key, jnp.zeros((), jnp.int32)
-    )
+    start = TrainState(patient.params, patient.state, memory, patient.key, jnp.zeros((), jnp.int32))
     found = range_test(
         patient.net,
         patient.loss,

@@ -12,7 +12,8 @@ from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Optimizer, apply_updates, with_hyperparameters
 from fnn.train.batches import batch_indices
-from fnn.train.epoch import example_count, take
+from fnn.train.examples import example_count, take, unpacked
+from fnn.train.options import Batch
 from fnn.tree import paths
 
 
@@ -29,8 +30,8 @@ class Trial(NamedTuple):
 
     @property
     def first(self) -> float:
-        """The mean of the first tenth of the losses, before which hardly anything is learned."""
-        return float(self.losses[: max(1, len(self.losses) // 10)].mean())
+        """The loss before any step."""
+        return float(self.losses[0])
 
     @property
     def last(self) -> float:
@@ -51,7 +52,7 @@ def tried(
 
     @jax.jit
     def scan(
-        params: PyTree, state: PyTree, memory: PyTree, examples: PyTree, key: Array
+        params: PyTree, state: PyTree, memory: PyTree, examples: Batch, key: Array
     ) -> tuple[tuple[PyTree, PyTree, PyTree], tuple[Array, ...]]:
         count = example_count(examples)
 
@@ -59,9 +60,10 @@ def tried(
             carry: tuple[PyTree, PyTree, PyTree], step: Array
         ) -> tuple[tuple[PyTree, PyTree, PyTree], tuple[Array, ...]]:
             params, state, memory = carry
-            x, target = take(examples, batch_indices(key, step, count, batch_size))
+            batch = take(examples, batch_indices(key, step, count, batch_size))
+            x, target, weights = unpacked(batch)
             draw = jax.random.fold_in(key, step)
-            (value, auxiliary), grads = gradient(params, state, x, target, draw)
+            (value, auxiliary), grads = gradient(params, state, x, target, draw, weights)
             updates, memory = optimizer.update(grads, memory, params)
             after = apply_updates(params, updates)
             moved = jax.tree.map(jnp.subtract, after, params)
@@ -71,18 +73,21 @@ def tried(
         return jax.lax.scan(body, (params, state, memory), jnp.arange(steps, dtype=jnp.int32))
 
     def run(
-        params: PyTree, state: PyTree, examples: PyTree, key: Array, rate: float | None = None
+        params: PyTree, state: PyTree, examples: Batch, key: Array, rate: float | None = None
     ) -> Trial:
         memory = optimizer.init(params)
         if rate is not None:
             memory = with_hyperparameters(memory, rate=rate)
         (params, state, _), told = scan(params, state, memory, examples, key)
         names = tuple(path for path, _ in paths(params))
-        return Trial(names, *(np.asarray(each, np.float64) for each in told), params, state)
+        losses, moved, sizes, pushed = (np.asarray(each, np.float64) for each in told)
+        return Trial(names, losses, moved, sizes, pushed, params, state)
 
     return run
 
 
 def _norms(tree: PyTree) -> Array:
-    leaves = [jnp.linalg.norm(leaf.astype(jnp.float32).reshape(-1)) for leaf in jax.tree.leaves(tree)]
+    leaves = [
+        jnp.linalg.norm(leaf.astype(jnp.float32).reshape(-1)) for leaf in jax.tree.leaves(tree)
+    ]
     return jnp.stack(leaves) if leaves else jnp.zeros(0, jnp.float32)

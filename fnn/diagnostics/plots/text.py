@@ -46,7 +46,7 @@ def shaded(
     low = float(finite.min()) if low is None else low
     high = float(finite.max()) if high is None else high
     span = high - low
-    share = (values - low) / span if span > 0 else np.zeros(len(values))
+    share = (values - low) / span if span > 0 else values - low
     return "".join(
         levels[min(max(int(part * len(levels)), 0), len(levels) - 1)]
         if math.isfinite(part)

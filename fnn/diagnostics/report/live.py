@@ -83,12 +83,12 @@ class Live:
     def add(self, *sections: Section) -> None:
         """Put sections on the page, below the curves; one of the same title takes the old one's place."""
         for section in sections:
-            if section.title in _OWN:
+            if section.title.casefold() in map(str.casefold, _OWN):
                 raise ValueError(
                     f"expected a title other than {', '.join(_OWN)}, which the page has, got "
                     f"{section.title!r}"
                 )
-            self._sections[section.title] = section
+            self._sections[section.title.casefold()] = section
         self._write_if_due()
 
     def write(self, status: Status | None = None) -> None:

@@ -56,11 +56,12 @@ def page(
       when: the time that the page tells; None for now.
 
     Raises:
-      ValueError: two sections of one title, or a time that is not positive.
+      ValueError: two sections of one title, which a reader of screens could not tell apart, or a time
+        that is not positive.
     """
     sections = list(sections)
-    titles = [section.title for section in sections]
-    twice = next((each for each in titles if titles.count(each) > 1), None)
+    titles = [section.title.casefold() for section in sections]
+    twice = next((each.title for i, each in enumerate(sections) if titles[i] in titles[:i]), None)
     if twice is not None:
         raise ValueError(f"page: expected one section of each title, got two of {twice!r}")
     if refresh is not None and not refresh > 0:

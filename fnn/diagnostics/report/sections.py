@@ -23,7 +23,7 @@ _MARKS = {"sick": "✗ sick", "ok": "✓ ok", "not asked": "– not asked"}
 
 
 class Section(NamedTuple):
-    """A part of a page. The title is plain text, and a page has one section of a title."""
+    """A part of a page. The title is plain text, and no other of the page is the same but for case."""
 
     title: str
     body: str  # HTML
