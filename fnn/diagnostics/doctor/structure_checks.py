@@ -21,9 +21,17 @@ _LINEAR = 1e-3  # of f(u) + f(v) - f(u + v) - f(0), relative
 
 
 def symmetry(patient: Patient) -> Verdict:
-    """Whether units are alike and stay so: the lint of `fnn.diagnostics.symmetry` with the gradient."""
+    """Whether units are alike and stay so: the lint of `fnn.diagnostics.symmetry` with the gradient.
+
+    By what comes into them. That units are read alike is no illness of its own: pixels that are 0 in all
+    examples are, by any layer that starts at 0.
+    """
     report = symmetry_lint(patient.params, patient.start.grads)
-    worst = [each for each in report.findings if each.verdict in ("stay alike", "no gradient")]
+    worst = [
+        each
+        for each in report.findings
+        if each.side == "incoming" and each.verdict in ("stay alike", "no gradient")
+    ]
     if not worst:
         return ok("symmetry", f"no two units stay alike in {report.kernels} kernels")
     first = worst[0]

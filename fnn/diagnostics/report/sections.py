@@ -7,10 +7,13 @@ from dataclasses import asdict, is_dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict
 from fnn.diagnostics.findings import Finding, findings
 from fnn.diagnostics.health import Health, LayerHealth
 from fnn.diagnostics.plots.figure import png
+from fnn.diagnostics.plots.text import sparkline
 from fnn.diagnostics.summary import Summary
 from fnn.diagnostics.summary_html import html_table
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 110  # of pictures in a page: sharp on a phone, a third of the bytes of a print's
-
+_SMALLEST = 0.55  # of its size: a label of 9 points is 7 pixels high
 _MARKS = {"sick": "✗ sick", "ok": "✓ ok", "not asked": "– not asked"}
 
 
@@ -62,8 +65,9 @@ def picture(title: str, figure: "Figure", said: str, *, note: str = "") -> Secti
     """
     if not said.strip():
         raise ValueError(f"picture: expected the text twin of {title!r}, got an empty text")
-    data = base64.b64encode(png(figure, dpi=_DPI)).decode()
-    return Section(title, _note(note) + with_twin(_image(data, title), title, said))
+    return Section(
+        title, _note(note) + with_twin(_image(png(figure, dpi=_DPI), title), title, said)
+    )
 
 
 def with_twin(drawn: str, title: str, said: str) -> str:
@@ -127,7 +131,10 @@ def health(found: Health, *, title: str = "Health") -> Section:
     return Section(title, said + scrolling(html_table(caption, _HEALTH, lines, None), title))
 
 
-_HEALTH = ("layer", "kind", "mean", "std", "zeros", "gain", "‖dL/dy‖", "gain back", "dead", "found")
+_HEALTH = (
+    *("layer", "kind", "mean", "std", "zeros", "gain", "‖dL/dy‖", "gain back", "dead"),
+    *("values, by their logarithm", "found"),
+)
 
 
 def _health_cells(row: LayerHealth) -> list[str]:
@@ -141,6 +148,7 @@ def _health_cells(row: LayerHealth) -> list[str]:
         "" if dy is None else _number(float(dy.norm)),
         _number(row.backward_gain),
         "" if row.dead is None else f"{int(row.dead.sum())} of {row.width}",
+        "" if y is None else _histogram(y.histogram),
     ]
 
 
@@ -150,6 +158,13 @@ def _of_output(y: Any, count: float) -> list[str]:
         _number(float(y.deviation)),
         f"{float(y.zeros) / max(count, 1):.0%}",
     ]
+
+
+def _histogram(counts: Any) -> str:
+    """A line of blocks over the bins of `Statistics`, from the first that is filled to the last."""
+    counts = np.asarray(counts, np.float64)
+    filled = np.flatnonzero(counts)
+    return sparkline(counts[filled[0] : filled[-1] + 1], len(counts)) if filled.size else ""
 
 
 def _number(value: float) -> str:
@@ -170,9 +185,13 @@ def _note(note: str) -> str:
     return f'<p class="note">{escape(note)}</p>' if note else ""
 
 
-def _image(data: str, title: str) -> str:
+def _image(picture: bytes, title: str) -> str:
+    """As wide as the page, but never so small that its text cannot be read: then it scrolls."""
+    width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))  # of PNG's header
     alt = escape(f"{title}: the text below says the same")
-    return scrolling(f'<img src="data:image/png;base64,{data}" alt="{alt}">', title)
+    size = f'width="{width}" height="{height}" style="min-width:{round(_SMALLEST * width)}px"'
+    data = base64.b64encode(picture).decode()
+    return scrolling(f'<img src="data:image/png;base64,{data}" alt="{alt}" {size}>', title)
 
 
 def _flat(values: Any, path: str) -> list[tuple[str, str]]:
