@@ -48,6 +48,8 @@ class Doctor:
     """How many are looked at, at equal distances in the set."""
     frozen: Annotated[tuple[str, ...], REPEATED] = ()
     """A pattern of parameters that are meant not to move, such as "embed/*"."""
+    check: Annotated[tuple[str, ...], REPEATED] = ()
+    """A check to make, such as gradient; all, if none is named."""
     seed: int = 0
     """Of the parameters, the batches and the noise."""
     json: Annotated[Path | None, FILE] = None
@@ -81,6 +83,7 @@ class Doctor:
             validation=validation,
             batch_size=self.batch_size,
             frozen=self.frozen,
+            checks=self.check or None,
             key=jax.random.key(self.seed),
             budget=Budget(examples=self.examples),
         )

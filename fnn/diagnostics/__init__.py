@@ -11,6 +11,10 @@ from fnn.diagnostics.curvature_results import Eigenvalues as Eigenvalues
 from fnn.diagnostics.curvature_results import Sharpness as Sharpness
 from fnn.diagnostics.dead_units import DeadUnits as DeadUnits
 from fnn.diagnostics.dead_units import dead_units as dead_units
+from fnn.diagnostics.doctor import Budget as Budget
+from fnn.diagnostics.doctor import Diagnosis as Diagnosis
+from fnn.diagnostics.doctor import Verdict as Verdict
+from fnn.diagnostics.doctor import doctor as doctor
 from fnn.diagnostics.filters import first_layer_filters as first_layer_filters
 from fnn.diagnostics.findings import Finding as Finding
 from fnn.diagnostics.findings import Limits as Limits

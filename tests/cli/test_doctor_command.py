@@ -46,6 +46,16 @@ def run(name, *options, data="batch.npz", loss=LOSS):
     return main(["doctor", f"patients_for_fnn:{name}", "--data", data, *loss, *options])
 
 
+def test_one_check_alone(here, capsys):
+    assert run("sound", "--check", "classes", "--check", "data") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("healthy: 2 checks")
+    assert err == ""
+    assert run("sound", "--check", "heart") == 2
+    assert "expected checks of data" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_sound_network_exits_with_0_and_says_what_was_looked_at(here, capsys):
     optimizer = ("--optimizer", "fnn.optimizers:sgd(0.1)", "--batch-size", "20")
     assert run("sound", *optimizer, "--json", "found.json") == 0

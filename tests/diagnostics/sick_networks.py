@@ -175,7 +175,7 @@ def sick() -> dict[str, Case]:
         "loss summed": Case(dense(), xy, sgd(0.1), summed(), "wrong loss reduction"),
         "loss averaged": Case(dense(), xy, sgd(0.1), averaged(), "wrong loss reduction"),
         "frozen by mistake": Case(
-            dense(), xy, shut, illness="frozen parameters", path="hidden_1/b"
+            dense(), xy, shut, illness="frozen parameters", path="hidden_1/w"
         ),
         "shuffled labels": Case(dense(), (x, shuffled(y)), adam(1e-3), illness="shuffled labels"),
         "saturated sigmoid": Case(

@@ -63,6 +63,21 @@ class TestSeeds:
             draw()
 
 
+class TestRunsThatDiverge:
+    values = np.where(np.arange(200) == 100, np.inf, 1.0)
+
+    def test_only_what_is_near_is_not_known(self):
+        smooth = plots.smoothed(self.values)
+        np.testing.assert_array_equal(np.isnan(smooth), np.abs(np.arange(200) - 100) <= 2)
+        np.testing.assert_allclose(smooth[~np.isnan(smooth)], 1)
+
+    def test_they_are_drawn(self, tmp_path):
+        course = plots.Course(np.arange(200.0), self.values, np.where(self.values > 1, np.nan, 0.5))
+        plots.save(plots.curves(course), tmp_path / "curves.png")
+        assert plots.curves(course).axes[1].get_ylim()[0] == pytest.approx(0.5)
+        assert "?" in plots.curves_text(course).splitlines()[2]
+
+
 class TestHistograms:
     at = np.array([0, 10, 40])
     counts = np.array([[0, 4, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0]])

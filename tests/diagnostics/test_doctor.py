@@ -12,7 +12,7 @@ from fnn import chain, layers, losses, residual
 from fnn.diagnostics.doctor import CHECKS, Budget, Diagnosis, Verdict, doctor
 from fnn.layer import pure
 from fnn.models import linear_classifier
-from fnn.optimizers import adam, freeze, groups, sgd
+from fnn.optimizers import adam, freeze, groups, lbfgs, sgd
 
 SMALL = Budget(examples=100)
 
@@ -66,6 +66,22 @@ def test_a_diagnosis_is_a_table_and_strict_json():
 def test_what_cannot_be_asked_raises(vectors, options, message):
     with pytest.raises(ValueError, match=message):
         doctor(linear_classifier(3), CROSS_ENTROPY, vectors, **options)
+
+
+def test_examples_with_weights_and_minimizers_raise(vectors):
+    net, weighted = linear_classifier(3), (*vectors, np.ones(60, np.float32))
+    with pytest.raises(ValueError, match=r"expected examples \(x, target\), got 3 entries"):
+        doctor(net, CROSS_ENTROPY, weighted)
+    with pytest.raises(TypeError, match=r"expected an optimizer whose update .*got a Minimizer"):
+        doctor(net, CROSS_ENTROPY, vectors, optimizer=lbfgs())
+
+
+def test_inputs_of_several_arrays_are_not_looked_at_as_numbers(vectors):
+    x, y = vectors
+    net = chain(sum=layers.add(), logits=layers.linear(3))
+    data = ("data", "leaks", "labels")
+    found = doctor(net, CROSS_ENTROPY, ((x, x), y), checks=data, budget=SMALL).verdicts
+    assert [each.status for each in found] == ["not asked"] * 3
 
 
 def test_an_optimizer_that_is_none_raises(vectors):
@@ -197,7 +213,12 @@ class TestStructure:
         "net",
         [
             chain(a=layers.linear(16), act=layers.relu(), b=layers.linear(3)),
-            chain(a=layers.linear(2), b=layers.linear(16), act=layers.tanh(), c=layers.linear(3)),
+            pytest.param(
+                chain(
+                    a=layers.linear(2), b=layers.linear(16), act=layers.tanh(), c=layers.linear(3)
+                ),
+                marks=pytest.mark.slow,
+            ),
             chain(
                 a=layers.linear(8),
                 body=residual(chain(b=layers.linear(8), act=layers.relu(), c=layers.linear(8))),
@@ -215,14 +236,20 @@ class TestStructure:
         verdict = ask("symmetry", net, vectors)
         assert verdict.illness == "units alike"
 
-    @pytest.mark.parametrize(("size", "illness"), [(1, "batch norm over too few"), (16, "")])
+    @pytest.mark.parametrize(
+        ("size", "illness"),
+        [(1, "batch norm over too few"), pytest.param(16, "", marks=pytest.mark.slow)],
+    )
     def test_batch_norm_wants_examples(self, vectors, size, illness):
         net = chain(a=layers.linear(4), norm=layers.batch_norm(), b=layers.linear(10))
         verdict = ask("batch norm", net, vectors, batch_size=size)
         assert verdict.illness == illness
         assert verdict.value == size
 
-    @pytest.mark.parametrize(("rate", "illness"), [(0.95, "dropout too high"), (0.5, "")])
+    @pytest.mark.parametrize(
+        ("rate", "illness"),
+        [(0.95, "dropout too high"), pytest.param(0.5, "", marks=pytest.mark.slow)],
+    )
     def test_dropout_is_measured(self, vectors, rate, illness):
         net = chain(a=layers.linear(16), drop=layers.dropout(rate), b=layers.linear(10))
         verdict = ask("dropout", net, vectors)
@@ -241,6 +268,7 @@ class TestTraining:
         assert meant.status == "ok"
         assert "meant to stay" in meant.found
 
+    @pytest.mark.slow
     def test_a_parameter_that_no_gradient_reaches(self, vectors):
         wall = pure("wall", lambda p, x: (x, ()), lambda p, c, dy: (p, jax.numpy.zeros_like(dy)))
         net = chain(a=layers.linear(4), wall=wall, b=layers.linear(3))
@@ -255,6 +283,7 @@ class TestTraining:
         assert scheduled.status == "not asked"
         assert "schedule" in scheduled.found
 
+    @pytest.mark.slow
     def test_twenty_examples_by_heart(self, vectors):
         verdict = ask("overfit", linear_classifier(3), vectors)
         assert verdict.status == "ok"

@@ -1,11 +1,12 @@
 """Every picture: drawn, labelled, and told in words and characters that hold its numbers."""
 
 import io
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from pictures import CLASSES, COUNTS, course, every_picture
+from pictures import CLASSES, COUNTS, PROBABILITIES, TARGET, course, every_picture
 
 from fnn.diagnostics import plots
 from fnn.diagnostics.plots.text import image_text, shaded, sparkline, thinned
@@ -94,6 +95,14 @@ def test_filters_and_maps(rng):
     assert second[1:4] == ["0", "0", "100%"]
 
 
+def test_mistakes_worst_first():
+    said = plots.mistakes_text(TARGET, PROBABILITIES, CLASSES, most=2).splitlines()
+    assert said[0] == "the 2 worst of 3 mistakes in 5 images"
+    first, second = (line.split() for line in said[3:])
+    assert first == ["2", "dog", "69.0%", "owl", "1.00%", f"{-math.log(0.01):.3g}"]
+    assert second == ["3", "owl", "70.0%", "cat", "10.00%", f"{-math.log(0.1):.3g}"]
+
+
 def test_no_mistake():
     said = plots.mistakes_text(np.array([0, 1]), np.eye(2), ("a", "b"))
     assert said == "no mistakes in 2 images"
@@ -138,8 +147,8 @@ class TestCharacters:
         edges = np.linspace(0, 101, 8).round().astype(int)
         naive = [values[a:b].mean() for a, b in pairwise(edges)]
         np.testing.assert_allclose(thinned(values, 7), naive, rtol=1e-12)
-        values[edges[2]] = np.inf  # left out of its part
-        naive[2] = values[edges[2] + 1 : edges[3]].mean()
+        values[edges[2]] = np.inf  # must not hide among its neighbours
+        naive[2] = np.nan
         np.testing.assert_allclose(thinned(values, 7), naive, rtol=1e-12)
         assert len(sparkline(values, 7)) == 7
 

@@ -8,10 +8,11 @@ import pytest
 from pages import HOSTILE, LAYER, Page, every_section
 from pictures import every_picture
 
-from fnn.diagnostics import report
+from fnn.diagnostics import report, statistics
 from fnn.diagnostics.doctor.diagnosis import Verdict
 from fnn.diagnostics.findings import Finding
 from fnn.diagnostics.report.chart import Curve, chart
+from fnn.diagnostics.report.sections import _histogram
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,20 @@ def test_what_is_sick_stands_first():
     page = Page(report.page("a", [every_section()[0]]))
     marks = [text for text in page.of("span") if text[0] in "✓✗–"]
     assert marks == ["✗ sick", "✓ ok", "– not asked"]
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks"),
+    [
+        ([0.0, 0.0], "▁"),  # one bin
+        ([5.0, 5.0, 0.7], "▁▁▁▁▁▁▁▁▁▁▅▁█"),  # 0 in the middle, two blocks a decade
+        ([-5.0, 0.0, 1e-5], "▅▁▁▁▁▁█▁▁▁▁▁▁"),
+        ([np.nan], ""),
+    ],
+)
+def test_the_blocks_of_a_layers_values(values, blocks):
+    counts = statistics(np.asarray(values, np.float32)).histogram
+    assert _histogram(counts) == blocks
 
 
 def test_findings_are_verdicts():

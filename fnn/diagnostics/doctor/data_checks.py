@@ -158,9 +158,11 @@ def labels(patient: Patient) -> Verdict:
     that neither knows better than chance are shuffled, or belong to other examples.
     """
     name = "labels"
-    x, y = patient.x, np.asarray(patient.target)
-    if patient.classes is None or y.ndim != 1 or not np.issubdtype(x.dtype, np.floating):
+    x = patient.x
+    floats = isinstance(x, jax.Array) and np.issubdtype(x.dtype, np.floating)
+    if patient.classes is None or patient.target.ndim != 1 or not floats:
         return not_asked(name, "for inputs of floats with one class each alone")
+    y = np.asarray(patient.target)
     if patient.count < FEWEST:
         return not_asked(name, f"{patient.count} examples are too few to tell")
     flat = np.asarray(x, np.float64).reshape(len(y), -1)

@@ -17,9 +17,10 @@ from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict, not_asked
 from fnn.diagnostics.doctor.patient import Budget, Patient, fitting, thinned
 from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
-from fnn.optimizers import Optimizer
+from fnn.optimizers import Minimizer, Optimizer
 from fnn.optimizers.optimizer import check_optimizer
 from fnn.train.examples import example_count
+from fnn.train.precision import LossScaled
 
 Check = Callable[[Patient], Verdict | list[Verdict]]
 
@@ -89,11 +90,19 @@ def doctor(
       budget: how much of everything.
 
     Raises:
-      TypeError: the optimizer is none.
-      ValueError: no examples, or less than a batch of them; `params` without `state`; an unknown check.
+      TypeError: the optimizer is none, or a minimizer, or one with `loss_scaling`.
+      ValueError: examples with weights, none, or less than a batch of them; `params` without `state`; an
+        unknown check.
     """
     if optimizer is not None:
         check_optimizer(optimizer, "doctor")
+    if isinstance(optimizer, Minimizer | LossScaled):
+        raise TypeError(
+            "doctor: expected an optimizer whose update is of (grads, state, params), got a "
+            f"{type(optimizer).__name__}; give the one within it, or none"
+        )
+    if len(examples) != 2:
+        raise ValueError(f"doctor: expected examples (x, target), got {len(examples)} entries")
     if (params is None) != (state is None):
         raise ValueError("doctor: expected params and state together, or none of them")
     chosen = CHECKS if checks is None else tuple(checks)

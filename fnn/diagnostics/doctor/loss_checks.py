@@ -14,6 +14,7 @@ from fnn.diagnostics.doctor.patient import Patient
 from fnn.gradient import auto_value_and_grad, value_and_grad
 from fnn.layer import Array, PyTree
 from fnn.losses import expected_initial_loss
+from fnn.train.examples import example_count
 from fnn.tree import paths
 
 # Of hand-written gradients in float64, as ‖hand - auto‖ / ‖auto‖ of a parameter. Rounding leaves 1e-12.
@@ -86,14 +87,15 @@ def reduction(patient: Patient) -> Verdict:
     x, target = patient.some(min(patient.count, 16))
     if patient.loss.chance is None and patient.classes is None:
         return ok(name, "a loss an example")
-    count = len(target)
+    count = example_count((x, target))
     half = count // 2
 
     @jax.jit
     def both(params: PyTree, state: PyTree, x: PyTree, target: Array) -> tuple[Array, Array]:
         prediction, _, _ = patient.net.forward(params, state, x, patient.key)
         losses, _ = patient.loss.forward(prediction, target)
-        return losses, patient.loss.forward(prediction[:half], target[:half])[0]
+        first = jax.tree.map(lambda leaf: leaf[:half], (prediction, target))
+        return losses, patient.loss.forward(*first)[0]
 
     losses = both(patient.params, patient.state, x, target)
     whole, alone = (np.asarray(each, np.float64) for each in losses)
@@ -120,10 +122,11 @@ def reduction(patient: Patient) -> Verdict:
 
 def misshapen(patient: Patient) -> Verdict | None:
     """The verdict on a loss that does not give one number an example; None if it does."""
-    losses = jax.eval_shape(_losses(patient), patient.params, patient.state, patient.x)
+    given = (patient.params, patient.state, patient.x)
+    losses = jax.eval_shape(_losses(patient), *given)
     if losses.shape[:1] == (patient.count,):
         return None
-    value = float(jnp.mean(_losses(patient)(patient.params, patient.state, patient.x)))
+    value = float(jax.jit(_losses(patient))(*given).mean())
     said = f"{patient.count} examples have losses of shape {losses.shape}"
     if patient.loss.chance is not None and patient.classes is not None:
         times = value / expected_initial_loss(patient.loss, patient.classes)

@@ -12,6 +12,7 @@ from fnn.diagnostics.doctor.patient import Patient, thinned
 from fnn.diagnostics.doctor.trial import Trial, tried
 from fnn.layer import Array, PyTree
 from fnn.optimizers import adam
+from fnn.train.examples import example_count
 from fnn.train.range_test import range_test
 from fnn.train.state import TrainState
 
@@ -21,10 +22,11 @@ RATIO_LOW, RATIO_HIGH = 1e-6, 0.3
 # The rate that is suggested is rough, and a low rate is slow, not wrong: only what
 # is so many times off is looked at, by a run with each of the two.
 TOO_HIGH, TOO_LOW = 5.0, 50.0
-# A rate is too high if its run ends so many times higher than that with the suggestion, …
-WORSE = 2.0
-# … or, where that learns, which is to get below a part of the first loss, if it is still above another.
+# Then, if the run with the suggestion learns, which is to get below a part of the first loss: a rate is
+# too low if its run stays above another part, …
 LEARNED, STUCK = 0.85, 0.9
+# … and too high if its run ends so many times higher, or comes down by less than a part of the way.
+WORSE, WAY = 1.5, 0.5
 # What adam's rates learn 20 examples by heart with, tried one after another.
 RATES = (3e-3, 1e-3, 1e-2)
 # The largest share of wrong labels of sequences, whose first positions may not tell the next.
@@ -103,9 +105,7 @@ def rate(patient: Patient) -> Verdict:
         f"{own:g} takes the loss from {run.first:.3g} to {run.last:.3g} in {len(run.losses)} steps, "
         f"{best:.1g} to {other.last:.3g}"
     )
-    stuck = run.last > STUCK * run.first and other.last < LEARNED * run.first
-    wrong = stuck or (own > best and run.last > WORSE * other.last)
-    if not wrong:
+    if other.last > LEARNED * other.first or not _worse(run, other, own > best):
         return ok(name, said, own / best)
     times = own / best
     illness, size = ("rate too high", times) if times > 1 else ("rate too low", 1 / times)
@@ -116,6 +116,13 @@ def rate(patient: Patient) -> Verdict:
         f"take a rate near {best:.1g}, and see range_table(range_test(…))",
         value=times,
     )
+
+
+def _worse(run: Trial, other: Trial, high: bool) -> bool:
+    """Whether the run with the own rate is so much worse than the one with the suggested rate."""
+    if not high:
+        return run.last > STUCK * run.first
+    return run.last > WORSE * other.last or run.first - run.last < WAY * (other.first - other.last)
 
 
 def _suggested(patient: Patient) -> float | None:
@@ -185,7 +192,7 @@ def overfit(patient: Patient) -> Verdict:
     name = "overfit"
     positions = max(1, int(np.prod(patient.target.shape[1:]))) if patient.classes else 1
     x, target = thinned((patient.x, patient.target), max(2, patient.budget.overfit // positions))
-    count, steps = len(target), patient.budget.overfit_steps
+    count, steps = example_count((x, target)), patient.budget.overfit_steps
     run = tried(patient.net, patient.loss, adam(), count, steps)
     left, tries = math.inf, []
     for own in RATES:

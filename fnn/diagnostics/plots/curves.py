@@ -157,9 +157,7 @@ def seeds(
         style = LINES[i % len(LINES)]
         axes.plot(at, found.mean, color=category(i), linewidth=1.8, linestyle=style, label=label)
     drawn = np.concatenate([np.concatenate(found) for found in bands.values()])
-    finite = drawn[np.isfinite(drawn)]
-    if finite.size:
-        logarithmic(axes, finite)
+    logarithmic(axes, drawn)
     axes.set_xlabel(unit)
     axes.set_ylabel(quantity)
     axes.set_title(f"mean and {_range(quantiles)} over seeds", loc="left")
@@ -224,15 +222,25 @@ def _check_course(training: Course) -> None:
 
 def _percent(axes: "Axes", values: np.ndarray) -> None:
     """Up to 100 %, and down to what was seen after the start, which would press the rest into the top."""
-    low = min(math.floor(20 * float(values.min())) / 20, 0.95)
+    lowest = float(np.min(values, where=np.isfinite(values), initial=1.0))
+    low = min(math.floor(20 * lowest) / 20, 0.95)
     axes.set_ylim(low, 1 + (1 - low) / 50)
     axes.yaxis.set_major_formatter(require("matplotlib.ticker", "experiments").PercentFormatter(1))
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Means over a centred window of about a fiftieth of all values, shorter at the ends."""
+    """Means over a centred window of about a fiftieth of all values, shorter at the ends.
+
+    NaN where the window holds a value that is not finite.
+    """
     half = max(round(_SPAN * len(values) / 2), 1)
-    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    finite = np.isfinite(values)
     index = np.arange(len(values))
     start, stop = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
-    return (sums[stop] - sums[start]) / (stop - start)
+
+    def total(of: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(of, dtype=np.float64)])
+        return sums[stop] - sums[start]
+
+    means = total(np.where(finite, values, 0)) / (stop - start)
+    return np.where(total(~finite) > 0, np.nan, means)

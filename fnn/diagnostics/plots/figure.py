@@ -80,8 +80,9 @@ def colour_bar(figure: "Figure", drawn: Any, axes: Any, label: str = "") -> None
 
 
 def logarithmic(axes: "Axes", values: np.ndarray) -> None:
-    """A logarithmic scale with plain numbers, if the values are positive and span enough."""
-    if values.min() <= 0 or values.max() < 5 * values.min():
+    """A logarithmic scale with plain numbers, if the finite values are positive and span enough."""
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() <= 0 or values.max() < 5 * values.min():
         return
     ticker = require("matplotlib.ticker", "experiments")
     axes.set_yscale("log")

@@ -42,7 +42,7 @@ def loss_line(
     lowest = int(np.nanargmin(shown))
     style: dict[str, Any] = {"color": VERMILLION, "marker": "D", "markersize": 7, "linewidth": 0}
     axes.plot(distances[[lowest]], losses[[lowest]], label="lowest", **style)
-    logarithmic(axes, losses[finite])
+    logarithmic(axes, losses)
     axes.set_xlabel(f"distance along the {direction}")
     axes.set_ylabel("mean loss")
     axes.legend(frameon=False)

@@ -13,7 +13,7 @@ _UNKNOWN = "?"
 def sparkline(values: np.ndarray, width: int = 60) -> str:
     """A line of blocks: means of `width` equal parts of the values, from their lowest to their highest.
 
-    A part without a finite value is "?".
+    A part that holds a value that is not finite is "?".
 
     Raises:
       ValueError: values that have not one axis.
@@ -25,15 +25,12 @@ def sparkline(values: np.ndarray, width: int = 60) -> str:
 
 
 def thinned(values: np.ndarray, width: int) -> np.ndarray:
-    """(min(n, width), …): the means of equal parts along the first axis, of the finite values alone."""
-    if len(values) <= width:
-        return np.asarray(values, np.float64)
+    """(min(n, width), …): the means of equal parts along the first axis; NaN where one is not finite."""
     values = np.where(np.isfinite(values), values, np.nan)
+    if len(values) <= width:
+        return values
     edges = np.linspace(0, len(values), width + 1).round().astype(int)
-    parts = [values[a:b] for a, b in pairwise(edges)]
-    counts = np.stack([np.isfinite(part).sum(axis=0) for part in parts])
-    sums = np.stack([np.nansum(part, axis=0) for part in parts])
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return np.stack([values[a:b].mean(axis=0) for a, b in pairwise(edges)])
 
 
 def shaded(

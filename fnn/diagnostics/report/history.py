@@ -92,10 +92,14 @@ class History:
         rows = [scalars(each) for each in self._records[-_ROWS:]]
         names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
         lines = [
-            [f"{row[name]:.5g}" if name in row else "" for name in names] for row in reversed(rows)
+            [_number(row[name]) if name in row else "" for name in names] for row in reversed(rows)
         ]
         caption = f"The last {len(rows)} of {len(self._records)}, the newest first"
         return table("Reports", list(map(_heading, names)), lines, caption=caption)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.5g}"
 
 
 def _heading(path: str) -> str:

@@ -14,6 +14,7 @@ from fnn.diagnostics.findings import Finding, findings
 from fnn.diagnostics.health import Health, LayerHealth
 from fnn.diagnostics.plots.figure import png
 from fnn.diagnostics.plots.text import sparkline
+from fnn.diagnostics.statistics import EDGES
 from fnn.diagnostics.summary import Summary
 from fnn.diagnostics.summary_html import html_table
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _DPI = 110  # of pictures in a page: sharp on a phone, a third of the bytes of a print's
 _SMALLEST = 0.55  # of its size: a label of 9 points is 7 pixels high
+_NEAR_ZERO = 1e-3  # of the largest magnitude
 _MARKS = {"sick": "✗ sick", "ok": "✓ ok", "not asked": "– not asked"}
 
 
@@ -133,7 +135,7 @@ def health(found: Health, *, title: str = "Health") -> Section:
 
 _HEALTH = (
     *("layer", "kind", "mean", "std", "zeros", "gain", "‖dL/dy‖", "gain back", "dead"),
-    *("values, by their logarithm", "found"),
+    *("-  values  +", "found"),
 )
 
 
@@ -161,10 +163,24 @@ def _of_output(y: Any, count: float) -> list[str]:
 
 
 def _histogram(counts: Any) -> str:
-    """A line of blocks over the bins of `Statistics`, from the first that is filled to the last."""
+    """A block for each bin of `Statistics` that can be told from 0, and one for those that cannot.
+
+    These are the bins within a thousandth of the largest magnitude, in the middle.
+    """
     counts = np.asarray(counts, np.float64)
     filled = np.flatnonzero(counts)
-    return sparkline(counts[filled[0] : filled[-1] + 1], len(counts)) if filled.size else ""
+    if not filled.size:
+        return ""
+    edges = np.concatenate([[-np.inf], EDGES, [np.inf]])
+    size = np.maximum(np.abs(edges[:-1]), np.abs(edges[1:]))  # of each bin, at its outer edge
+    largest = min(size[filled].max(), EDGES[-1])
+    kept = size > _NEAR_ZERO * largest
+    low, high = kept & (edges[1:] <= 0), kept & (edges[:-1] >= 0)
+    blocks = np.concatenate([counts[low], [counts[~(low | high)].sum()], counts[high]])
+    seen = np.flatnonzero(blocks)
+    middle = int(low.sum())
+    reach = max(middle - seen[0], seen[-1] - middle)
+    return sparkline(blocks[middle - reach : middle + reach + 1], len(blocks))
 
 
 def _number(value: float) -> str:
