@@ -18,6 +18,7 @@ from fnn import (
     cli,
     compose,
     data,
+    diagnostics,
     exchange,
     initializers,
     layers,
@@ -33,7 +34,7 @@ from fnn.optimizers import Minimizer, Optimizer
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 PIECES = {"compose", "descend", "trace", "velocity", "signs", "signs_of_mean", "as_minimizer"}
-ROOMS = {"population", "ensemble", "distributed", "durable"}
+ROOMS = {"population", "ensemble", "distributed", "durable", "plots", "report"}
 # Of training, what the others are made of, or return.
 PARTS = {
     *(
@@ -158,7 +159,9 @@ def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
         for name, value in functions(room).items()
     }
     every = offered | moves | functions(optimizers.schedules) | starts | engine
-    every |= functions(data) | functions(data.preprocess) | dict.fromkeys(ROOMS)
+    every |= (
+        functions(data) | functions(data.preprocess) | functions(diagnostics) | dict.fromkeys(ROOMS)
+    )
     every |= dict.fromkeys(train.StepOptions.__annotations__)
     assert named - every.keys() == set()
     cells = {name for name in offered if name.endswith("_cell")}
