@@ -5,7 +5,7 @@
 The patients are those of `tests.diagnostics.sick_networks`: digits of scikit-learn, and characters. A row
 a patient: in how many seeds its illness is found by name, or, of a sound one, how many alarms there are;
 what the first verdict says; what else was said. Then, of all sound patients, how near the numbers came to
-the limits. Machine: 2 cores of a 2.5 GHz Xeon; six minutes.
+the limits. Machine: 2 cores of a 2.5 GHz Xeon; some minutes.
 """
 
 import argparse

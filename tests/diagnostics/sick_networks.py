@@ -241,7 +241,7 @@ def healthy() -> dict[str, Case]:
         "mlp, adam": Case(mlp((64, 32), 10), xy, adam(1e-3), validation=held_out()),
         "mlp, sgd": Case(mlp((64, 32), 10), xy, sgd(0.1)),
         "mlp, momentum": Case(mlp((64, 32), 10), xy, momentum(0.02)),
-        "convnet": Case(convnet(10, channels=(4,), features=16), xy, adam(1e-3)),
+        "convnet": Case(convnet(10, channels=(4, 8), features=16), xy, adam(1e-3)),
         "batch norm": Case(dense(between=layers.batch_norm, bias=init.zeros), xy, momentum(0.02)),
         "dropout": Case(mlp((64, 64), 10, dropout_rate=0.5), xy, adam(1e-3)),
         "residual": Case(
