@@ -3,6 +3,7 @@
 import inspect
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from fnn import (
 )
 from fnn.optimizers import Minimizer, Optimizer
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README_FOLDER = Path(__file__).parent.parent
+README = (README_FOLDER / "README.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 PIECES = {"compose", "descend", "trace", "velocity", "signs", "signs_of_mean", "as_minimizer"}
 ROOMS = {"population", "ensemble", "distributed", "durable", "plots", "report"}
@@ -135,6 +137,19 @@ def test_the_run_that_lasts_goes_on_where_it_was(tmp_path, monkeypatch):
     run(PROGRAMS[3].replace('"epochs": 5', '"epochs": 2'))
     rest = run(PROGRAMS[3])["last"]
     jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
+
+
+def test_the_lines_for_eight_devices():
+    """In a process of its own, since jax counts its devices once."""
+    program = PROGRAMS[4] + 'print(settings["shardings"].mesh.shape["data"])'
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=README_FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == "8", done.stderr
 
 
 def test_the_training_program_has_about_twenty_lines():

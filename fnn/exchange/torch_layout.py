@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from fnn.exchange.layout import Imported, Layout, Module, Tensors, load, natural, save
-from fnn.exchange.places import Place, array, groups_of_transposed, is_transposed
+from fnn.exchange.places import Place, array, groups_of_transposed, is_transposed, places
 from fnn.exchange.torch_attention import attention_from_torch, attention_to_torch
 from fnn.exchange.torch_recurrent import RECURRENT
 from fnn.layer import Layer, PyTree
@@ -77,10 +77,11 @@ def from_torch(
 
     Raises:
       ValueError: the weights are those of another network: the message lists what is missing, extra, or
-        of another shape. Nothing is loaded then.
+        of another shape; or `flattened` names no layer. Nothing is loaded then.
       TypeError: a layer has no counterpart in torch.
     """
-    return load(_layout(flattened or {}), net, params, state, tensors, names, ignore)
+    images = _images(flattened, net, params, state)
+    return load(_layout(images), net, params, state, tensors, names, ignore)
 
 
 def to_torch(
@@ -104,7 +105,22 @@ def to_torch(
       ValueError: a name is no layer's, two are one, or a weight has no counterpart.
       TypeError: a layer has no counterpart in torch.
     """
-    return save(_layout(flattened or {}), net, params, state, names)
+    return save(_layout(_images(flattened, net, params, state)), net, params, state, names)
+
+
+def _images(
+    flattened: Mapping[str, Sequence[int]] | None, net: Layer, params: PyTree, state: PyTree
+) -> Mapping[str, Sequence[int]]:
+    """What was given, all of which must be paths of layers with weights.
+
+    Raises:
+      ValueError: one is not.
+    """
+    there = sorted(place.path for place in places(net, params, state))
+    for path in flattened or {}:
+        if path not in there:
+            raise ValueError(f"flattened: {path!r} is no layer with weights; there are {there}")
+    return flattened or {}
 
 
 def _layout(flattened: Mapping[str, Sequence[int]]) -> Layout:

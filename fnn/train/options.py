@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypedDict
 from fnn.augment.augmentation import Augmentation as Augmentation
 from fnn.augment.augmentation import Batch as Batch
 from fnn.layer import Array, PyTree
+from fnn.losses import Loss
 from fnn.train.state import TrainState
 
 Gradient = Literal["hand", "auto", "both"]
@@ -73,3 +74,22 @@ def check_metrics(metrics: object) -> None:
             "expected metrics as functions by name, such as {'accuracy': train.accuracy}, got "
             f"{metrics!r}"
         )
+
+
+def check_parts(loss: object, augment: object, shardings: object) -> None:
+    """Refuse what is no loss, no augmentation or no shardings.
+
+    Raises:
+      TypeError: saying what came.
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(
+            f"expected a loss, such as losses.softmax_cross_entropy(), got {loss!r}; was it called?"
+        )
+    if augment is not None and not callable(augment):
+        raise TypeError(
+            "augment: expected a function (key, batch) -> batch, such as "
+            f"augment.affine(augment.rotate(10)) or augment.compose(…), got {augment!r}"
+        )
+    if shardings is not None and not hasattr(shardings, "differentiated"):
+        raise TypeError(f"shardings: expected train.shardings(mesh, rules), got {shardings!r}")

@@ -25,6 +25,7 @@ from fnn.train.options import (
     Shardings,
     StepOptions,
     check_metrics,
+    check_parts,
 )
 from fnn.train.precision import AnyOptimizer, LossScaled, scale_of
 from fnn.train.state import TrainState, step_key
@@ -106,6 +107,7 @@ def step_function(
     """
     check_optimizer(optimizer, "train.step")
     check_metrics(metrics)
+    check_parts(loss, augment, shardings)
     if gradient not in ("hand", "auto", "both"):
         raise ValueError(f"expected gradient 'hand', 'auto' or 'both', got {gradient!r}")
     by_hand, by_autodiff = (

@@ -248,3 +248,14 @@ def test_torch_itself_agrees(rng, key):
         output = module(torch.tensor(x)).numpy()
     report = exchange.parity(net, found.params, found.state, first_last(x), output, rtol=1e-5)
     assert report.agrees, str(report)
+
+
+def test_an_image_for_a_layer_that_is_not_there_is_refused():
+    net = chain(hidden=layers.linear(3))
+    params, state = net.init(jax.random.key(0), jnp.ones((2, 4)))
+    tensors = exchange.to_torch(net, params, state)
+    there = r"'hiden' is no layer with weights; there are \['hidden'\]"
+    with pytest.raises(ValueError, match=there):
+        exchange.from_torch(net, params, state, tensors, flattened={"hiden": (2, 2, 1)})
+    with pytest.raises(ValueError, match=there):
+        exchange.to_torch(net, params, state, flattened={"hiden": (2, 2, 1)})

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from fnn.layer import Layer
 from fnn.losses import Loss
+from fnn.optimizers import hyperparameters
 from fnn.train.feed import Source, counted
 from fnn.train.fit import Report, fit
 from fnn.train.options import Batch
@@ -79,8 +80,9 @@ def durable(
       keep: see `checkpoints`; so are `best` and `background`.
       best: see there.
       score: of a report, what the best checkpoint is chosen by; None where it has none.
-      settings: what else a continuation must have in common with the run, as JSON has it: the rate, the
-        names of the network and the data. The batch size and the number of examples are always among it.
+      settings: what else a continuation must have in common with the run, as JSON has it: the names of
+        the network, the schedule and the data. The batch size, the number of examples and the optimizer's
+        hyperparameters in `train_state` are always among it.
       may_differ: the names of settings that may be others now.
       background: see `checkpoints`.
       signals: whether to handle SIGTERM and Ctrl-C, of which only the main thread hears.
@@ -104,7 +106,10 @@ def durable(
         raise ValueError(f"expected a score of a report to choose the best by, as best={best!r}")
     size, per_epoch = counted(examples, batch_size)
     total = epochs * per_epoch
-    own = {"batch_size": size, "examples": counted(examples, None)[0]}
+    own: dict[str, Any] = {"batch_size": size, "examples": counted(examples, None)[0]}
+    # The restored state has the rate that the run began with, so another one would do nothing.
+    for path, number in hyperparameters(train_state.optimizer).items():
+        own[f"optimizer/{path}"] = np.asarray(number).tolist()
     common = {**own, **(settings or {})}
     for name, value in own.items():
         if common[name] != value:
