@@ -4,8 +4,10 @@
     python -m experiments.accuracy --dataset fashion-mnist --data-dir DATA
     python -m experiments.accuracy --dataset cifar10-jpeg --seeds 0 --data-dir DATA
 
-Nothing is chosen by the test images: the number of epochs is fixed, and what is tested is the end of the
-run, the parameters and their running average. With several seeds the 95 % interval is Student's t.
+Two cores of a 2.5 GHz Xeon, jax 0.10.2: MNIST 99.64 % ± 0.11 (mean of 3 seeds), 450 to 600 s of CPU each.
+The other two have not been run to their end yet. Nothing is chosen by the test images: the number of
+epochs is fixed, and what is tested is the end of the run, the parameters and their running average. With
+several seeds the 95 % interval is Student's t.
 """
 
 import dataclasses

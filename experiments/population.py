@@ -8,10 +8,10 @@ Everything is compiled before the clock starts. In sequence, each run is either 
 `train.step` with batches from the host, as training loops are mostly written. `same batches` gathers
 each batch once for all members. Ratios are sequence / population, median [quartiles]: larger is better.
 
-jax 0.10.2, two cores of a CPU, busy with other work: 13 to 29 against step by step, 24 with the same
-batches; 1.0 to 1.2 against compiled epochs, 1.3 with the same batches. A compiled epoch of this network
-keeps a core at its arithmetic already (17 µs a step), so there is little left to win without an
-accelerator. Memory: 4.33 MB estimated, 4.11 MB by XLA's account.
+jax 0.10.2, two cores of a CPU: 10.5 [9.8-11.0] against step by step, 14.4 with the same batches; 1.4
+[1.4-1.5] against compiled epochs, 2.0 with the same batches. A compiled epoch of this network keeps a
+core at its arithmetic already (17 µs a step), so there is little left to win without an accelerator.
+Memory: 4.33 MB estimated, 4.11 MB by XLA's account.
 """
 
 import argparse
