@@ -21,12 +21,12 @@ import numpy as np
 
 from experiments.screen import Screen
 from fnn import train
+from fnn.batch import steps_per_epoch
 from fnn.extras import require
 from fnn.losses import softmax_cross_entropy
 from fnn.models import char_lstm, sample
 from fnn.optimizers import adam
 from fnn.optimizers.schedules import cosine_with_warmup
-from fnn.train.batches import steps_per_epoch
 from fnn.train.step import Gradient
 
 DONE, FAILED, MISUSED = 0, 1, 2

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import losses, models, optimizers, train
+from fnn.batch import steps_per_epoch
 from fnn.layer import Layer
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 
 LOSS = losses.softmax_cross_entropy()
 

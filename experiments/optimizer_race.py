@@ -32,13 +32,14 @@ import numpy as np
 from experiments import optimizer_paths as paths
 from experiments.plan import data_folder
 from fnn import data, optimizers, train
+from fnn.batch import steps_per_epoch
 from fnn.data import Dataset, Examples
 from fnn.extras import require
 from fnn.layer import Array
 from fnn.losses import softmax_cross_entropy
 from fnn.models import mlp
 from fnn.optimizers import with_hyperparameters
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 
 SIX: dict[str, paths.Build] = {
     "sgd": optimizers.sgd,

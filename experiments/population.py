@@ -24,8 +24,9 @@ import numpy as np
 
 from experiments.timing import in_turn, ratio
 from fnn import data, losses, models, optimizers, train
+from fnn.batch import steps_per_epoch
 from fnn.train import population
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 
 BATCH = 32
 

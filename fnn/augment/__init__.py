@@ -8,7 +8,6 @@ from fnn.augment.affine import scale as scale
 from fnn.augment.affine import shear as shear
 from fnn.augment.affine import stretch as stretch
 from fnn.augment.affine import translate as translate
-from fnn.augment.augmentation import Augmentation as Augmentation
 from fnn.augment.augmentation import compose as compose
 from fnn.augment.augmentation import identity as identity
 from fnn.augment.augmentation import per_example as per_example
@@ -27,3 +26,4 @@ from fnn.augment.resample import resample as resample
 from fnn.augment.shift import horizontal_flip as horizontal_flip
 from fnn.augment.shift import random_crop as random_crop
 from fnn.augment.shift import vertical_flip as vertical_flip
+from fnn.batch import Augmentation as Augmentation

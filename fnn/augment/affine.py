@@ -11,18 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.augment.augmentation import (
-    Augmentation,
-    Batch,
-    arrays_of,
-    called,
-    example_keys,
-    named_parts,
-    rebuilt,
-    uniforms,
-)
+from fnn.augment.augmentation import arrays_of, called, example_keys, named_parts, rebuilt, uniforms
 from fnn.augment.checks import check_fill, checked_probability
 from fnn.augment.resample import Edge, Interpolation, Sampling, checked_sampling, sampled
+from fnn.batch import Augmentation, Batch
 from fnn.layer import Array
 from fnn.random import name_hash
 

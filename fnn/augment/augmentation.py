@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn.augment.checks import checked_probability
+from fnn.batch import Augmentation, Batch, check_augmentation
 from fnn.layer import Array, PyTree
 from fnn.random import child_key, name_hash
 
-Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
-Augmentation = Callable[[Array, Batch], Batch]
 Part = TypeVar("Part")
 
 
@@ -30,7 +29,7 @@ def compose(*unnamed: Augmentation, **named: Augmentation) -> Augmentation:
     any it is the identity.
 
     Raises:
-      TypeError: what is given is no function, or an unnamed one has no `__name__`.
+      TypeError: what is given is no such function, or an unnamed one has no `__name__`.
       ValueError: two have one name, or names of which the same random numbers would come.
     """
     parts = named_parts("compose", unnamed, named, _kind)
@@ -50,12 +49,12 @@ def sometimes(probability: float, augmentation: Augmentation) -> Augmentation:
     Both are computed, and one of them is selected for each example: x, target and weight.
 
     Raises:
-      TypeError: `augmentation` is no function.
+      TypeError: `augmentation` is none.
       ValueError: the probability is not in [0, 1], or the augmentation changes a shape or dtype, as
         `mixup` does with labels; such ones have a `probability` of their own.
     """
     checked_probability("sometimes", probability)
-    _check_callable("sometimes", augmentation)
+    check_augmentation(augmentation, "sometimes")
 
     def chosen(key: Array, batch: Batch) -> Batch:
         x, *_ = batch = arrays_of("sometimes", batch)
@@ -218,16 +217,8 @@ def rebuilt(x: PyTree, others: list[Any]) -> Batch:
 
 def _kind(container: str, part: Augmentation) -> str:
     """What an unnamed augmentation is called after; empty if it has no name."""
-    _check_callable(container, part)
+    check_augmentation(part, container)
     return getattr(part, "__name__", "")
-
-
-def _check_callable(container: str, part: object) -> None:
-    if not callable(part):
-        raise TypeError(
-            f"{container}: expected a function (key, batch) -> batch, got {part!r:.80}; a random "
-            "transform such as `rotate` becomes one in `affine`"
-        )
 
 
 def _described(leaf: Array) -> tuple[tuple[int, ...], str]:

@@ -6,9 +6,11 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from fnn.augment.augmentation import Augmentation, part_key, within
+from fnn.augment.augmentation import part_key, within
+from fnn.batch import Augmentation, check_augmentation
+from fnn.compose.training_noise import training_noise
 from fnn.dtypes import accumulation_dtype
-from fnn.layer import Array, Key, Layer, PyTree, as_arrays, map_layers
+from fnn.layer import Array, Key, Layer, PyTree, as_arrays
 
 Space = Literal["probability", "logit"]
 View = Callable[[Array], Array]  # (N, H, W, C) -> (N, h, w, C)
@@ -58,11 +60,14 @@ def averaged(
       at_once: passes that run side by side, by `vmap`.
 
     Raises:
+      TypeError: the augmentation is none.
       ValueError: an option out of range; several draws of which all would be the same; no view. Of the
         function: nothing to draw with, or views of several shapes.
     """
     if draws < 1 or at_once < 1:
         raise ValueError(f"averaged: expected draws and at_once >= 1, got {draws} and {at_once}")
+    if augmentation is not None:
+        check_augmentation(augmentation, "averaged")
     random = noise or augmentation is not None
     if draws > 1 and not random:
         raise ValueError(
@@ -150,28 +155,6 @@ def _stacked(x: PyTree, views: Sequence[View] | None) -> PyTree:
     if len(shapes) != 1:
         raise ValueError(f"averaged: expected views of one shape, got {sorted(shapes)}")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
-
-
-def training_noise(net: Layer) -> Layer:
-    """The network with a training pass in which layers draw (dropout), and those with a state predict.
-
-    So an example's prediction is random, and does not depend on the others of its batch (batch norm).
-    """
-    return map_layers(_still_if_stateful, net)
-
-
-def _still_if_stateful(path: str, layer: Layer) -> Layer:
-    """The layer with a training pass that, where there is state, is the inference pass."""
-    del path  # all layers alike
-
-    def forward(
-        params: PyTree, state: PyTree, x: PyTree, key: Key
-    ) -> tuple[PyTree, PyTree, PyTree]:
-        if jax.tree.leaves(state):
-            return layer.predict(params, state, x), state, None
-        return layer.forward(params, state, x, key)
-
-    return layer._replace(forward=forward)
 
 
 def _mean(q: Array) -> Array:

@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
-from fnn.augment.augmentation import Augmentation, per_example, uniforms
+from fnn.augment.augmentation import per_example, uniforms
 from fnn.augment.checks import check_floating, checked_number
+from fnn.batch import Augmentation
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 

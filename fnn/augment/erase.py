@@ -5,8 +5,9 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.augment.augmentation import Augmentation, below, per_example, uniforms
+from fnn.augment.augmentation import below, per_example, uniforms
 from fnn.augment.checks import check_fill, check_floating, checked_number, checked_probability
+from fnn.batch import Augmentation
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 from fnn.layers.noise_draws import normals

@@ -9,17 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.augment.augmentation import (
-    Augmentation,
-    Batch,
-    arrays_of,
-    below,
-    called,
-    example_keys,
-    uniforms,
-)
+from fnn.augment.augmentation import arrays_of, below, called, example_keys, uniforms
 from fnn.augment.checks import check_floating, checked_number, checked_probability
 from fnn.augment.erase import box
+from fnn.batch import Augmentation, Batch
 from fnn.dtypes import accumulation_dtype, label_dtype
 from fnn.layer import Array, PyTree
 from fnn.losses.targets import as_labels, as_numbers, is_label

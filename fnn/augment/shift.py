@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.augment.augmentation import Augmentation, below, per_example, uniforms
+from fnn.augment.augmentation import below, per_example, uniforms
 from fnn.augment.checks import check_fill, checked_probability
 from fnn.augment.resample import Edge, checked_sampling
+from fnn.batch import Augmentation
 from fnn.layer import Array
 
 

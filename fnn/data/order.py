@@ -11,26 +11,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fnn.batch import steps_per_epoch
+
 Words = NDArray[np.uint32]
 
 _ROUNDS = 8
 _LEAST_SIDE = 8
 _BLOCK = 4096  # indices that are computed at once
-
-
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """How many whole batches `count` examples make; what is left over differs from epoch to epoch.
-
-    Raises:
-        ValueError: there is no example, or not even one batch of them; or more than 2³¹ - 1.
-    """
-    if count > 0x7FFFFFFF:
-        raise ValueError(f"expected at most 2³¹ - 1 examples, got {count}")
-    if count < 1:
-        raise ValueError(f"expected at least one example, got {count}")
-    if not 1 <= batch_size <= count:
-        raise ValueError(f"expected a batch size from 1 to the {count} examples, got {batch_size}")
-    return count // batch_size
 
 
 def batch_indices(words: Words, step: int, count: int, batch_size: int) -> NDArray[np.intp]:

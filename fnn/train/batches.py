@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fnn.data.order import steps_per_epoch as steps_per_epoch
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array
 
 # With fewer, neighbours stay correlated: the differences of consecutive indices, at 50 examples, miss

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.augment.averaging import training_noise
+from fnn.compose.training_noise import training_noise
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.train.fit import Report

@@ -5,14 +5,15 @@ from typing import Unpack
 
 import jax
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Layer
 from fnn.losses import Loss
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 from fnn.train.examples import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer
-from fnn.train.state import TrainState
+from fnn.train.state import TrainState, check_single
 from fnn.train.step import Info, step_function
 
 
@@ -53,6 +54,7 @@ def epoch(
     advance = step_function(net, loss, optimizer, **options)
 
     def function(train_state: TrainState, examples: Batch) -> tuple[TrainState, Info]:
+        check_single(train_state, "train.epoch")
         count = example_count(examples)
         whole = steps_per_epoch(count, count if batch_size is None else batch_size)
 

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 from fnn.train.examples import example_count, take
 from fnn.train.once import jit_once
 from fnn.train.options import Batch
@@ -77,9 +78,14 @@ def checked(given: Any, name: str) -> Batch:
     """
     if not isinstance(given, tuple | list):
         source = ", or a source of batches such as fnn.data.pipeline" if name == "examples" else ""
+        other = (
+            ", whose whole batches leave examples out; give the arrays, or evaluate in the loop"
+            if is_source(given) and not source
+            else ""
+        )
         raise TypeError(
             f"{name}: expected arrays (x, target) or (x, target, weights){source}, got "
-            f"{type(given).__name__}"
+            f"{type(given).__name__}{other}"
         )
     return cast(Batch, given)
 

@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array, Layer
 from fnn.losses import Loss
 from fnn.optimizers import hyperparameters, with_hyperparameters
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 from fnn.train.examples import example_count, take
 from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer
-from fnn.train.state import TrainState
+from fnn.train.state import TrainState, check_single
 from fnn.train.step import step_function
 
 # A run has diverged once its loss is above so many times the first one.
@@ -91,6 +92,7 @@ def range_test(
       ValueError: not 0 < low < high < ∞, too few steps, a smoothing out of range, or too few examples.
       KeyError: the state has no rate, or a schedule drives it.
     """
+    check_single(train_state, "train.range_test")
     if not 0 < low < high < math.inf:
         raise ValueError(f"expected 0 < low < high of a range test, got {low} and {high}")
     if steps < _FEWEST:

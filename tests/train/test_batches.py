@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.train.batches import batch_indices, permute, steps_per_epoch
+from fnn.batch import steps_per_epoch
+from fnn.train.batches import batch_indices, permute
 
 
 def orders(key, count, numbers) -> np.ndarray:

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batch import steps_per_epoch
 from fnn.diagnostics.doctor.trial import Trial, tried
 from fnn.gradient import value_and_grad
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.optimizers import Optimizer, adam, hyperparameters
 from fnn.tap import Passage, passages
-from fnn.train.batches import steps_per_epoch
 from fnn.train.examples import example_count
 
 # Adam's own default, for a patient that comes without an optimizer.

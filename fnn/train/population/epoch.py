@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.train.batches import batch_indices, steps_per_epoch
+from fnn.train.batches import batch_indices
 from fnn.train.evaluate import Evaluation, check_targets
 from fnn.train.evaluate import evaluate as evaluate_one
 from fnn.train.examples import example_count, take
+from fnn.train.metrics.streaming import Reduction
 from fnn.train.once import jit_once
 from fnn.train.options import Batch, Metric, StepOptions
 from fnn.train.population.members import AXIS, mesh_of, placed, size
@@ -53,7 +55,7 @@ def epoch(
     loss: Loss,
     optimizer: AnyOptimizer,
     *,
-    batch_size: int,
+    batch_size: int | None,
     steps: int | None = None,
     same_batches: bool = False,
     own_examples: bool = False,
@@ -73,7 +75,7 @@ def epoch(
       loss: the loss of an example.
       optimizer: an optimizer or a minimizer, see `fnn.optimizers`, or one with `loss_scaling`, whose
         scale is each member's own.
-      batch_size: examples a step.
+      batch_size: examples a step; None for full-batch descent on all of them, as they lie.
       steps: steps a call, at least one; None for one whole epoch.
       same_batches: all members have one key (`run_key` of `init`), so that each batch is ordered and
         gathered once for all of them. The results are the same; it only saves time.
@@ -107,9 +109,12 @@ def epoch(
     ) -> tuple[TrainState, Info]:
         """The steps of one member."""
         count = example_count(examples)
-        length = steps_per_epoch(count, batch_size) if steps is None else steps
+        whole = steps_per_epoch(count, count if batch_size is None else batch_size)
+        length = whole if steps is None else steps
 
         def body(train_state: TrainState, t: Array) -> tuple[TrainState, Info]:
+            if batch_size is None:
+                return advance(train_state, examples)
             if order is None:
                 indices = batch_indices(train_state.key, train_state.step, count, batch_size)
                 return advance(train_state, take(examples, indices))
@@ -155,6 +160,7 @@ def evaluate(
     *,
     batch_size: int,
     metrics: Mapping[str, Metric] | None = None,
+    reductions: Mapping[str, Reduction] | None = None,
     chunk: int | None = None,
 ) -> Callable[[PyTree, PyTree, Batch], Evaluation]:
     """``evaluate(params, state, (x, target)) -> Evaluation``: `train.evaluate` of all members at once.
@@ -165,7 +171,9 @@ def evaluate(
     _check_chunk(chunk)
 
     def make() -> Callable[[PyTree, PyTree, Batch], Evaluation]:
-        judge = evaluate_one(net, loss, batch_size=batch_size, metrics=metrics)
+        judge = evaluate_one(
+            net, loss, batch_size=batch_size, metrics=metrics, reductions=reductions
+        )
 
         def function(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
             return over_members(

@@ -1,19 +1,20 @@
 """The training loop of a population: a generator that reports on all members after every call."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.train.batches import steps_per_epoch
 from fnn.train.evaluate import Evaluation, check_targets
 from fnn.train.examples import example_count
-from fnn.train.fit_checks import call_length, check_state
+from fnn.train.fit_checks import call_length, check_batch_size, check_reduced, check_state
+from fnn.train.metrics.streaming import Reduction
 from fnn.train.nonfinite import NonFiniteError
 from fnn.train.norms import all_finite
 from fnn.train.options import Batch, StepOptions
@@ -35,6 +36,7 @@ class Report(NamedTuple):
     evaluation: Evaluation | None  # of all members, when an epoch has ended
     seconds: float  # that the training call took, compilation included the first time
     running: np.ndarray  # (N,) of bool: who has not stopped at a number that is not finite
+    examples: int  # that this call saw, of all members together
 
 
 class Best(NamedTuple):
@@ -63,9 +65,10 @@ def fit(
     examples: Batch,
     *,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     validation: Batch | None = None,
     steps_per_call: int | None = None,
+    reductions: Mapping[str, Reduction] | None = None,
     same_batches: bool = False,
     own_examples: bool = False,
     chunk: int | None = None,
@@ -86,9 +89,10 @@ def fit(
       members: from `population.init`, `stack`, `spread`, or from an earlier report.
       examples: (x, target) to train on; with `own_examples`, of every member.
       epochs: how many times through the examples, in whole batches, counted from step 0.
-      batch_size: examples a step.
+      batch_size: examples a step; None for full-batch descent.
       validation: (x, target) to evaluate all members on whenever an epoch has ended.
       steps_per_call: yield after about so many steps instead, see `train.fit`.
+      reductions: for the evaluation, of each member: see `train.evaluate`.
       same_batches: as for `epoch`.
       own_examples: as for `epoch`.
       chunk: as for `epoch`.
@@ -107,7 +111,10 @@ def fit(
     size(members)
     first = member(members, 0)
     its_examples = member(examples, 0) if own_examples else jax.tree.map(jnp.asarray, examples)
-    per_epoch = steps_per_epoch(example_count(its_examples), batch_size)
+    size_of_batch = example_count(its_examples) if batch_size is None else batch_size
+    per_epoch = steps_per_epoch(example_count(its_examples), size_of_batch)
+    check_batch_size(size_of_batch, options)
+    check_reduced(reductions, validation)
     total, made = epochs * per_epoch, int(np.max(members.step))
     if made >= total:
         raise ValueError(
@@ -143,7 +150,7 @@ def fit(
             optimizer,
             size(members),
             examples,
-            batch_size=batch_size,
+            batch_size=size_of_batch,
             chunk=chunk,
             own_examples=own_examples,
             donate=False,
@@ -151,11 +158,16 @@ def fit(
         )
         check_memory(estimate, memory_limit)
     judge = evaluate(
-        net, loss, batch_size=max(batch_size, 256), metrics=options.get("metrics"), chunk=chunk
+        net,
+        loss,
+        batch_size=max(size_of_batch, 256),
+        metrics=options.get("metrics"),
+        reductions=reductions,
+        chunk=chunk,
     )
     validation = None if validation is None else placed(validation, mesh)
     examples = placed(examples, mesh, by_member=own_examples)
-    plan = _Plan(call, judge, per_epoch, per_call, total)
+    plan = _Plan(call, judge, per_epoch, per_call, total, size_of_batch)
     return plan.reports(members, examples, validation)
 
 
@@ -167,6 +179,7 @@ class _Plan(NamedTuple):
     per_epoch: int
     per_call: int
     total: int
+    size: int  # examples a step of a member
 
     def reports(
         self, members: TrainState, examples: Batch, validation: Batch | None
@@ -198,7 +211,16 @@ class _Plan(NamedTuple):
             evaluation = None
             if validation is not None and made // self.per_epoch > before // self.per_epoch:
                 evaluation = self.judge(members.params, members.state, validation)
-            yield Report(members, info, made, made / self.per_epoch, evaluation, seconds, running)
+            yield Report(
+                members,
+                info,
+                made,
+                made / self.per_epoch,
+                evaluation,
+                seconds,
+                running,
+                length * self.size * len(running),
+            )
 
 
 def best(values: Array | np.ndarray, mode: str = "min") -> Best:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.batch import steps_per_epoch
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
-from fnn.train.batches import steps_per_epoch
 from fnn.train.examples import example_count
 from fnn.train.options import Batch
 from fnn.train.precision import AnyOptimizer
