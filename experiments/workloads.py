@@ -14,7 +14,7 @@ aliased.
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,16 @@ from fnn.layer import Layer
 LOSS = losses.softmax_cross_entropy()
 RATE = 1e-3
 DECAY = 0.01  # of the GPT's weights
+GPT_SHAPE = (65, 128, 4, 128)  # vocabulary, context, layers, features
+GPT_BATCH = 32
+
+
+class Steps(NamedTuple):
+    """One training step in three libraries' ways, and what it holds in memory."""
+
+    functions: dict[str, Callable[[], Any]]  # "raw", "donated", "fnn"
+    bytes_fnn: int
+    bytes_raw: int
 
 
 def main() -> None:
@@ -45,44 +55,28 @@ def main() -> None:
 
 def w1(seconds: float) -> None:
     """The MLP: dense matrix products, where there is nothing to win."""
-    rng = np.random.default_rng(0)
-    x, labels = fake_images(rng, (128, 784))
-    params = reference.mlp_params((784, 512, 512, 10), rng)
-    compare_steps(
-        "W1", models.mlp((512, 512), 10), reference.mlp_loss, params, [], x, labels, seconds
-    )
+    compare_steps("W1", mlp_steps(), seconds)
 
 
 def w2(seconds: float) -> None:
-    """The convnet: convolutions, pooling and batch norm, step by step and ten steps a call."""
+    """The convnet: convolutions, pooling and batch norm, step by step and eight steps a call."""
+    compare_steps("W2", convnet_steps(), seconds)
     rng = np.random.default_rng(0)
-    x, labels = fake_images(rng, (128, 28, 28, 1))
     params, stats = reference.convnet_params(rng)
-    net = models.convnet(10)
-    compare_steps("W2", net, reference.convnet_loss, params, stats, x, labels, seconds)
-    count, batch = 1024, 128
-    examples = fake_images(rng, (count, 28, 28, 1))
-    compare_epochs(
-        "W2", net, reference.convnet_loss, params, stats, examples, batch, max(seconds, 40)
-    )
+    examples = fake_images(rng, (1024, 28, 28, 1))
+    net, loss = models.convnet(10), reference.convnet_loss
+    compare_epochs("W2", net, loss, params, stats, examples, 128, max(seconds, 40))
 
 
 def w3(seconds: float) -> None:
     """The GPT, step by step and eight steps a call; its optimizer is AdamW on both sides."""
-    rng, (vocabulary, context, layers, width, batch) = (
-        np.random.default_rng(0),
-        (65, 128, 4, 128, 32),
-    )
-    params = reference_gpt.gpt_params(vocabulary, context, layers, width, rng)
-    ids = jnp.asarray(rng.integers(0, vocabulary, (8 * batch, context + 1)), jnp.int32)
-    x, targets = ids[:, :-1], ids[:, 1:]
     for name, looped in (("W3", False), ("W3 looped", True)):
-        net = models.gpt(
-            vocabulary, context=context, layers=layers, features=width, heads=4, looped=looped
+        compare_steps(name, gpt_steps(looped=looped), seconds)
+        params, (x, targets) = gpt_case()
+        loss, net = reference_gpt.gpt_loss, gpt(looped=looped)
+        compare_epochs(
+            name, net, loss, params, [], (x, targets), GPT_BATCH, max(seconds, 40), DECAY
         )
-        loss, first = reference_gpt.gpt_loss, (x[:batch], targets[:batch])
-        compare_steps(name, net, loss, params, [], *first, seconds, DECAY)
-        compare_epochs(name, net, loss, params, [], (x, targets), batch, max(seconds, 40), DECAY)
 
 
 def w4(seconds: float) -> None:
@@ -95,6 +89,45 @@ def w4(seconds: float) -> None:
     compare_epochs(
         "W4", models.mlp((32,), 10), reference.mlp_loss, params, [], examples, 32, seconds
     )
+
+
+def mlp_steps() -> Steps:
+    """W1's."""
+    rng = np.random.default_rng(0)
+    x, labels = fake_images(rng, (128, 784))
+    params = reference.mlp_params((784, 512, 512, 10), rng)
+    return steps(models.mlp((512, 512), 10), reference.mlp_loss, params, [], x, labels)
+
+
+def convnet_steps() -> Steps:
+    """W2's."""
+    rng = np.random.default_rng(0)
+    x, labels = fake_images(rng, (128, 28, 28, 1))
+    params, stats = reference.convnet_params(rng)
+    return steps(models.convnet(10), reference.convnet_loss, params, stats, x, labels)
+
+
+def gpt_steps(*, looped: bool = False) -> Steps:
+    """W3's, its blocks in a chain or in a loop."""
+    params, (x, targets) = gpt_case()
+    first = x[:GPT_BATCH], targets[:GPT_BATCH]
+    return steps(gpt(looped=looped), reference_gpt.gpt_loss, params, [], *first, DECAY)
+
+
+def gpt(*, looped: bool) -> Layer:
+    """W3's network."""
+    vocabulary, context, layers, width = GPT_SHAPE
+    return models.gpt(
+        vocabulary, context=context, layers=layers, features=width, heads=4, looped=looped
+    )
+
+
+def gpt_case() -> tuple[Any, tuple[jax.Array, jax.Array]]:
+    """W3's parameters for raw JAX, and eight batches."""
+    rng, (vocabulary, context, *_) = np.random.default_rng(0), GPT_SHAPE
+    params = reference_gpt.gpt_params(*GPT_SHAPE, rng)
+    ids = jnp.asarray(rng.integers(0, vocabulary, (8 * GPT_BATCH, context + 1)), jnp.int32)
+    return params, (ids[:, :-1], ids[:, 1:])
 
 
 def fake_images(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -127,25 +160,20 @@ def raw_step(
     return run
 
 
-def compare_steps(
-    name: str,
+def steps(
     net: Layer,
     loss: Callable[..., Any],
     params: Any,
     stats: Any,
     x: jax.Array,
     labels: jax.Array,
-    seconds: float,
     weight_decay: float = 0.0,
-) -> None:
-    """One step a call, blocked: time and memory."""
+) -> Steps:
+    """One step a call, each with its own state: fnn's, raw JAX's, and raw JAX's with donation."""
     optimizer = chosen(weight_decay)
     step = train.step(net, LOSS, optimizer)
     start = train.init(net, optimizer, jax.random.key(0), x)
     ours = step.lower(start, (x, labels)).compile()  # type: ignore[attr-defined]  # it is a jit
-    raw = jax.jit(reference.make_step(loss, RATE, weight_decay)).lower(
-        params, stats, reference.adam_init(params), x, labels
-    )
     train_state = train.copy(start)
 
     def ours_once() -> Any:
@@ -156,17 +184,26 @@ def compare_steps(
     plain, donated = (
         raw_step(loss, params, stats, weight_decay, donate=donate) for donate in (False, True)
     )
-    taken = in_turn(
-        {"raw": lambda: plain(x, labels), "donated": lambda: donated(x, labels), "fnn": ours_once},
-        seconds=seconds,
+    raw = jax.jit(reference.make_step(loss, RATE, weight_decay)).lower(
+        params, stats, reference.adam_init(params), x, labels
     )
-    bytes_ours, bytes_raw = step_memory(ours), step_memory(raw.compile())
+    functions = {
+        "raw": lambda: plain(x, labels),
+        "donated": lambda: donated(x, labels),
+        "fnn": ours_once,
+    }
+    return Steps(functions, step_memory(ours), step_memory(raw.compile()))
+
+
+def compare_steps(name: str, steps: Steps, seconds: float) -> None:
+    """One step a call, blocked: time and memory."""
+    taken = in_turn(steps.functions, seconds=seconds)
     print(f"{name} step       raw JAX {np.median(taken['raw']) * 1e3:8.2f} ms")
     print(f"{name} step       fnn / raw JAX          {ratio(taken['fnn'], taken['raw'])}")
     print(f"{name} step       fnn / raw JAX donated  {ratio(taken['fnn'], taken['donated'])}")
     print(
-        f"{name} memory     fnn / raw JAX          {bytes_ours / bytes_raw:6.2f} "
-        f"({bytes_ours / 1e6:.1f} / {bytes_raw / 1e6:.1f} MB)",
+        f"{name} memory     fnn / raw JAX          {steps.bytes_fnn / steps.bytes_raw:6.2f} "
+        f"({steps.bytes_fnn / 1e6:.1f} / {steps.bytes_raw / 1e6:.1f} MB)",
         flush=True,
     )
 
