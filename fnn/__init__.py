@@ -1,8 +1,18 @@
 """Neural networks as pure functions in JAX, every backward pass written by hand and proved.
 
-The contract is `fnn.layer`; containers are here at the top, and the rest is in rooms: `layers`,
-`losses`, `initializers`, `optimizers`, `check`, `train`, `data`, `augment`, `models`,
-`diagnostics`.
+The contract is `fnn.layer`; containers are here at the top, and the rest is in rooms:
+
+    layers, losses, initializers    what networks are made of
+    models                          networks that are ready to use
+    optimizers                      optimizers, minimizers, schedules, and what goes around them
+    gradient, check                 gradients by hand, and the proof that they are right
+    data, augment                   reading, splitting and preparing data; changing it on the device
+    train, logs                     steps, loops, checkpoints, populations, many devices; what a run says
+    diagnostics                     summaries, health, the doctor, pictures, one page on a run
+    exchange                        weights from and for other libraries
+    cli                             the command `fnn`
+
+Those that `import fnn` does not load are imported by their name: ``from fnn import train``.
 """
 
 from fnn import initializers as initializers

@@ -10,7 +10,7 @@ import fnn
 ROOT = Path(fnn.__file__).parent
 CORE = (
     "layer", "random", "tree", "dtypes", "initializers", "compose", "layers", "losses", "gradient",
-    "tap", "lsuv", "optimizers", "check",
+    "tables", "tap", "lsuv", "optimizers", "check", "arguments",
 )  # fmt: skip
 OTHERS = ("rich", "tyro", "matplotlib", "safetensors", "sklearn", "mlxtend", "optax", "pandas")
 
@@ -35,6 +35,16 @@ def test_importing_fnn_and_training_needs_jax_and_numpy_alone():
     program = (
         "import sys, fnn, fnn.train, fnn.models, fnn.data, fnn.diagnostics;"
         f"print([m for m in {OTHERS} if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_diagnostics_do_not_load_the_checker_before_a_gradient_is_checked():
+    program = (
+        "import sys, fnn.diagnostics; print([m for m in sys.modules if m.startswith('fnn.check')])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -71,3 +81,9 @@ def test_nothing_in_fnn_imports_the_experiments_or_optax():
 def test_no_file_is_longer_than_a_room():
     for path in [*ROOT.rglob("*.py"), *(ROOT.parent / "experiments").glob("*.py")]:
         assert len(path.read_text().splitlines()) <= 310, path
+
+
+def test_the_docstring_names_every_room():
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"compose"}
+    listed = {line[4:36].strip() for line in fnn.__doc__.splitlines() if line.startswith("    ")}
+    assert rooms <= {name for line in listed for name in line.split(", ")}

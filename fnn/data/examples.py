@@ -52,9 +52,14 @@ def validate(examples: Examples, classes: Sequence[str], name: str = "examples")
             f"got {len(x)} examples and {len(y)} labels"
         )
     if y.dtype.kind not in "iu":
+        numbers = (
+            "y.astype(np.int32)"
+            if y.dtype.kind in "bf"
+            else "classes, y = np.unique(y, return_inverse=True)"
+        )
         raise ValueError(
             f"{name}: expected integer labels, got dtype {y.dtype} (y[0] = {y[0]}); "
-            "convert them with y.astype(np.int32)"
+            f"convert them with {numbers}"
         )
 
     finite = np.isfinite(x)

@@ -109,7 +109,10 @@ def opened(source: Any) -> RandomAccess:
     leaves = jax.tree.leaves(source)
     for leaf in leaves:
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "biufcV":
-            raise TypeError(f"expected arrays of numbers, got one of dtype {leaf.dtype}")
+            raise TypeError(
+                f"expected arrays of numbers, got one of dtype {leaf.dtype}; make numbers of the names "
+                "of classes: classes, labels = np.unique(names, return_inverse=True)"
+            )
         if not isinstance(leaf, np.ndarray | jax.Array) or not leaf.ndim:
             raise TypeError(
                 "expected a tuple or mapping of arrays with one row an example, found "

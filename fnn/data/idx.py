@@ -28,8 +28,8 @@ TYPES: dict[int, type[np.generic]] = {
 }
 
 _HINT = (
-    "name the folder that holds the data sets with --data-dir or the variable FNN_DATA_DIR, "
-    "or fetch the file with --download"
+    "name the folder that holds the data sets by the argument data_dir or the variable FNN_DATA_DIR, "
+    "or fetch the file with download=True"
 )
 
 Number = TypeVar("Number", np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64)

@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fnn.arguments import check_takes
 from fnn.data import order
 from fnn.data.host_batches import HostAugment, HostBatches, RandomAccess, Transform, opened
 from fnn.extras import require
@@ -76,11 +77,16 @@ def pipeline(
 
     Raises:
         ImportError: `grain`, which the processes need, is not installed.
-        TypeError: the source is none, or holds arrays of no numbers.
+        TypeError: the source is none, or holds arrays of no numbers; what changes its examples is no such
+            function, as those of `fnn.augment` are not, which work on batches on the device.
         ValueError: no example, arrays of different lengths, or counts that make no sense.
     """
     if processes:
         require("grain", "data")
+    if transform is not None:
+        check_takes(transform, ("example",), "transform")
+    if augment is not None:
+        _check_augment(augment)
     examples = opened(source)
     count = len(examples)
     order.steps_per_epoch(count, 1)
@@ -109,6 +115,17 @@ def pipeline(
         return _Closing(_by_threads(place, step, workers, prefetch))
 
     return Pipeline(count, batches)
+
+
+def _check_augment(augment: object) -> None:
+    if getattr(augment, "__module__", "").startswith("fnn.augment."):
+        name = getattr(augment, "__name__", "")
+        raise TypeError(
+            "augment: expected a function (generator, example) -> example of NumPy arrays on the host, "
+            f"got augment.{name}, which is for batches on the device: give it to the training, as in "
+            f"train.fit(…, augment=augment.{name}(…))"
+        )
+    check_takes(augment, ("generator", "example"), "augment")
 
 
 def _by_threads(

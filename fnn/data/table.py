@@ -16,6 +16,10 @@ MAX_CLASSES = 1000
 MAX_LINE = 1 << 20  # bytes
 
 
+# What tables have in place of numbers that are not known.
+_MISSING = {"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf"}
+
+
 class Table(NamedTuple):
     """N rows of D numbers, and the class of each if the table has a column of them."""
 
@@ -58,7 +62,7 @@ def read_csv(
         ValueError: the file is empty, too large, not UTF-8, or has a line over 1 MiB; a row has
             more or fewer cells than the first; a cell is no number that float32 can hold; two
             columns have one name; there is no column `label` or no other; or a label is empty or no
-            class. The message says which line.
+            class. The message says which line and column, and how to mend it.
     """
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"expected a delimiter of one character, got {delimiter!r}")
@@ -76,7 +80,7 @@ def read_csv(
                 raise ValueError(f"{where}: expected {len(columns)} cells, got {len(cells)}")
             if at is not None:
                 labels.append(where, cells.pop(at).strip())
-            numbers.extend(_numbers(where, cells))
+            numbers.extend(_numbers(where, cells, columns, at, header))
     if at is not None:
         del columns[at]
     if not numbers:
@@ -180,7 +184,10 @@ def _label_column(name: str, columns: list[str], label: int | str | None) -> int
     return label % len(columns)
 
 
-def _numbers(where: str, cells: list[str]) -> Iterable[float]:
+def _numbers(
+    where: str, cells: list[str], columns: list[str], label: int | None, header: bool
+) -> Iterable[float]:
+    """The cells but for the label's, as numbers."""
     try:
         values = array("f", map(float, cells))
         # The sum is finite only if all are; and Python's own 1_000 is no number of a table.
@@ -188,8 +195,27 @@ def _numbers(where: str, cells: list[str]) -> Iterable[float]:
             return values
     except ValueError:
         pass
-    wrong = next(cell for cell in cells if not _is_number(cell))
-    raise ValueError(f"{where}: expected numbers that float32 can hold, got {wrong[:40]!r}")
+    at, wrong = next((n, cell) for n, cell in enumerate(cells) if not _is_number(cell))
+    at += label is not None and at >= label  # among all columns
+    column = repr(columns[at]) if header else str(at)
+    got = repr(wrong[:40]) if wrong.strip() else "an empty cell"
+    raise ValueError(
+        f"{where}, column {column}: expected a number that float32 can hold, got {got}; "
+        f"{_remedy(wrong, column, label, header)}"
+    )
+
+
+def _remedy(cell: str, column: str, label: int | None, header: bool) -> str:
+    """What to do about a cell that is no number."""
+    if cell.strip().lower() in _MISSING or any(sign.isdigit() for sign in cell):
+        return "write a number there, or leave the row out"
+    if label is not None:
+        return "write the column as numbers, or leave it out: the one of the classes is another"
+    names = "" if header else "if this line has the names of the columns, header=True; "
+    return (
+        f"if it is the class of its row, give label={column}; {names}otherwise write the column as "
+        "numbers, or leave it out"
+    )
 
 
 def _is_number(cell: str) -> bool:

@@ -8,10 +8,11 @@ transform is called `grads`, what leaves it `updates`.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import jax
 
+from fnn.arguments import not_taken
 from fnn.dtypes import computing_dtype
 from fnn.layer import Array, PyTree
 
@@ -48,6 +49,24 @@ def check_optimizer(given: object, where: str) -> None:
         raise TypeError(f"{where}: expected an optimizer, got {given!r}{made}")
 
 
+def check_transform(given: object, where: str) -> None:
+    """Refuse what is no optimizer of one gradient a step.
+
+    Raises:
+      TypeError: it has no `init` and `update`, or an `update` of other arguments than (grads, state,
+        params), such as a minimizer's or that of loss scaling.
+    """
+    check_optimizer(given, where)
+    taken = not_taken(cast(Optimizer, given).update, ("grads", "state", "params"))
+    if taken is not None:
+        raise TypeError(
+            f"{where}: expected an optimizer whose update takes (grads, state, params), got a "
+            f"{type(given).__name__}, whose update takes ({', '.join(taken.parameters)}); what asks for "
+            "more than a gradient, such as train.loss_scaling(…) or a minimizer, goes around all "
+            "others: train.loss_scaling(optimizers.compose(…))"
+        )
+
+
 def check_parts(state: object, parts: Mapping[str, object]) -> None:
     """Refuse a state that is not a dictionary by the names of these parts.
 
@@ -66,12 +85,12 @@ def compose(**transforms: Optimizer) -> Optimizer:
     """The transforms one after another; the state is a dictionary by their names.
 
     Raises:
-      TypeError: one of them is no optimizer.
+      TypeError: one of them is no optimizer of one gradient a step.
     Raises (by `update`):
       ValueError: the state is another optimizer's.
     """
     for name, transform in transforms.items():
-        check_optimizer(transform, f"compose, {name}")
+        check_transform(transform, f"compose, {name}")
 
     def init(params: PyTree) -> PyTree:
         return {name: transform.init(params) for name, transform in transforms.items()}

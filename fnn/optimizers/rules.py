@@ -14,7 +14,7 @@ import jax
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
 from fnn.optimizers.leafwise import check_alike, check_real
-from fnn.optimizers.optimizer import Optimizer
+from fnn.optimizers.optimizer import Optimizer, check_transform
 from fnn.tree import paths
 
 # One pattern; or several, of which the first that matches a path decides, against it where it begins with
@@ -33,10 +33,13 @@ def masked(transform: Optimizer, where: Where) -> Optimizer:
     The state is the transform's own, over the selected parameters alone: the others hold no slots. To
     leave parameters where they are, see `freeze`.
 
+    Raises:
+      TypeError: the transform is no optimizer of one gradient a step.
     Raises (by `init` and `update`):
       ValueError: a pattern matches no path, or only such as earlier ones have decided; or all patterns
         begin with "!", so that nothing is selected.
     """
+    check_transform(transform, "masked")
 
     def init(params: PyTree) -> PyTree:
         return transform.init(subtree(params, selected(where, params)))

@@ -50,6 +50,7 @@ from fnn.train.saving.checkpoints import SaveError as SaveError
 from fnn.train.saving.checkpoints import StepExistsError as StepExistsError
 from fnn.train.saving.checkpoints import checkpoints as checkpoints
 from fnn.train.saving.choice import DamagedCheckpointWarning as DamagedCheckpointWarning
+from fnn.train.saving.durable import FinishedRunWarning as FinishedRunWarning
 from fnn.train.saving.durable import durable as durable
 from fnn.train.saving.interrupt import Interrupted as Interrupted
 from fnn.train.saving.interrupt import Interruption as Interruption

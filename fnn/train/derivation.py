@@ -90,7 +90,8 @@ def derivation(
     def in_parts(params: PyTree, rest: Rest, scale: Array | None) -> Derived:
         state, x, target, key, weights = rest
         batch: Batch = (x, target) if weights is None else (x, target, weights)
-        part_size(batch, micro_batches)  # refuses what cannot be cut
+        devices = 1 if shardings is None else shardings.batch_parts
+        part_size(batch, micro_batches, devices)  # refuses what cannot be cut
 
         def body(
             carry: tuple[PyTree, PyTree], index: Array

@@ -13,7 +13,7 @@ from fnn.losses import Loss
 from fnn.train.examples import example_count, take, unpacked
 from fnn.train.metrics.streaming import Reduction, check_reductions, evaluated_reductions
 from fnn.train.once import jit_once
-from fnn.train.options import Batch, Metric, check_metrics
+from fnn.train.options import Batch, Metric, Shardings, check_metrics
 
 Gathered = dict[str, PyTree]  # the reductions' states
 Judged = tuple[Array, dict[str, Array], PyTree]  # losses, metrics, predictions; of each example
@@ -36,6 +36,7 @@ def evaluate(
     metrics: Mapping[str, Metric] | None = None,
     reductions: Mapping[str, Reduction] | None = None,
     predictions: bool = True,
+    shardings: Shardings | None = None,
 ) -> Callable[[PyTree, PyTree, Batch], Evaluation]:
     """``evaluate(params, state, (x, target)) -> Evaluation``: `predict` on every example, once.
 
@@ -51,6 +52,8 @@ def evaluate(
       metrics: functions of (prediction, target) that give a number an example, which is kept.
       reductions: what is gathered batch by batch, such as a confusion matrix: see `train.Reduction`.
       predictions: whether to keep what the network says of each example.
+      shardings: of several devices, which share each batch: their number divides its size. What is left
+        over, each of them sees. What comes out is whole on all.
 
     Raises:
       TypeError: what is no `Reduction` among the reductions, or metrics that are no functions by name.
@@ -60,6 +63,12 @@ def evaluate(
     """
     if batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+    devices = 1 if shardings is None else shardings.batch_parts
+    if batch_size < devices:
+        raise ValueError(
+            f"expected a batch size of at least the {devices} devices that share a batch, got "
+            f"{batch_size}"
+        )
     reductions = dict(reductions or {})
     check_reductions(reductions)
     check_metrics(metrics)
@@ -68,12 +77,15 @@ def evaluate(
         count = example_count(examples)
         if count < 1:
             raise ValueError("expected at least one example to evaluate on, got none")
-        batches = -(-count // batch_size)
-        size = -(-count // batches)
+        batches = -(-count // (batch_size - batch_size % devices))
+        size = -(-count // (batches * devices)) * devices
         full = count // size
 
         def judged(gathered: Gathered, batch: Array) -> tuple[Gathered, Judged]:
-            x, target, weights = unpacked(take(examples, batch))
+            own = take(examples, batch)
+            if shardings is not None and batch.size % devices == 0:
+                own = shardings.batch(own)
+            x, target, weights = unpacked(own)
             prediction = net.predict(params, state, x)
             losses, _cache = loss.forward(prediction, target)
             values = {name: f(prediction, target) for name, f in (metrics or {}).items()}
@@ -107,15 +119,23 @@ def evaluate(
             evaluated_reductions(reductions, gathered),
         )
 
-    run = jit_once("train.evaluate", function)
+    judge = function if shardings is None else shardings.evaluated(function)
+    run = jit_once("train.evaluate", judge)
 
     def evaluated(params: PyTree, state: PyTree, examples: Batch) -> Evaluation:
+        example_count(examples)  # refuses text, which a compiled call would in its own words
+        if shardings is not None and not any(map(_is_traced, jax.tree.leaves(examples))):
+            examples = shardings.replicate(examples)
         result = run(params, state, examples)
         if not isinstance(result.loss, jax.core.Tracer) and not np.isfinite(result.loss):
             check_targets(net, loss, params, state, examples)
         return result
 
     return evaluated
+
+
+def _is_traced(leaf: object) -> bool:
+    return isinstance(leaf, jax.core.Tracer)
 
 
 def check_targets(net: Layer, loss: Loss, params: PyTree, state: PyTree, examples: Batch) -> None:

@@ -32,9 +32,13 @@ def example_count(examples: Batch) -> int:
     """How many examples there are.
 
     Raises:
+      TypeError: there is text among them.
       ValueError: the leaves of x and target disagree about it.
     """
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(examples)]
+    leaves = jax.tree.leaves(examples)
+    for leaf in leaves:
+        _check_numbers(leaf)
+    shapes = [np.shape(leaf) for leaf in leaves]
     counts = {shape[0] if shape else -1 for shape in shapes}
     if len(counts) != 1 or -1 in counts:
         more = f" and {len(shapes) - _SHOWN} more" if len(shapes) > _SHOWN else ""
@@ -46,24 +50,57 @@ def example_count(examples: Batch) -> int:
     return counts.pop()
 
 
+def _check_numbers(leaf: object) -> None:
+    """Refuse text, such as the names of classes, which no compiled call takes."""
+    if isinstance(leaf, str | bytes):
+        text = leaf
+    elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSUT":
+        text = leaf.flat[0] if leaf.size else "an empty array"
+    else:
+        return
+    raise TypeError(
+        f"expected examples of numbers, got {str(text)[:40]!r} of type {type(text).__name__}; of the "
+        "names of classes make numbers: classes, target = np.unique(names, return_inverse=True)"
+    )
+
+
 def take(examples: Batch, indices: Array) -> Batch:
     """The examples at `indices`."""
     return jax.tree.map(lambda a: a.at[indices].get(mode="promise_in_bounds"), examples)
 
 
-def part_size(batch: Batch, parts: int) -> int:
-    """How many examples each of `parts` equal parts of the batch has.
+def part_size(batch: Batch, parts: int, devices: int = 1) -> int:
+    """How many examples each of `parts` equal parts of the batch has, which so many devices share.
 
     Raises:
       ValueError: the examples cannot be divided so.
     """
     count = example_count(batch)
-    if count < parts or count % parts:
-        raise ValueError(
-            f"expected a batch that {parts} micro-batches divide, got {count} examples; give a batch "
-            "size that is a multiple of micro_batches"
-        )
+    check_division(count, parts, devices)
     return count // parts
+
+
+def check_division(count: int, parts: int, devices: int) -> None:
+    """Refuse a batch that does not fall into so many micro-batches, and each of them onto the devices.
+
+    Raises:
+      ValueError: with the numbers that came, and the one that must divide the batch.
+    """
+    whole = parts * devices
+    if count % whole == 0 and count >= whole:
+        return
+    if devices == 1:
+        divisors, multiple = f"{parts} micro-batches", f"micro_batches, {parts}"
+    elif parts == 1:
+        divisors = f"{devices} devices"
+        multiple = f"the {devices} devices that share it"
+    else:
+        divisors = f"{parts} micro-batches, of which {devices} devices share each,"
+        multiple = f"micro_batches · devices, {parts} · {devices} = {whole}"
+    raise ValueError(
+        f"expected a batch that {divisors} divide, got {count} examples; give a batch size that is a "
+        f"multiple of {multiple}"
+    )
 
 
 def part(batch: Batch, index: Array | int, parts: int) -> Batch:

@@ -14,6 +14,7 @@ from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
 from fnn.train.epoch import epoch
 from fnn.train.evaluate import Evaluation, check_targets, evaluate
+from fnn.train.examples import example_count
 from fnn.train.feed import (
     Advance,
     Feed,
@@ -24,13 +25,19 @@ from fnn.train.feed import (
     from_source,
     is_source,
 )
-from fnn.train.fit_checks import call_length, check_parameters, check_state
+from fnn.train.fit_checks import (
+    call_length,
+    check_batch_size,
+    check_parameters,
+    check_reduced,
+    check_state,
+)
 from fnn.train.metrics.streaming import Reduction
 from fnn.train.nonfinite import NonFiniteError, explain
 from fnn.train.norms import all_finite
 from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer, LossScaled
-from fnn.train.state import TrainState, copy
+from fnn.train.state import TrainState, check_single, copy
 from fnn.train.step import Info, seen, step_function
 
 
@@ -95,10 +102,11 @@ def fit(
 
     Raises (at the call):
       ValueError: no examples, fewer than a batch, counts that make no sense, targets that the loss
-        refuses (not of a `Source`), an optimizer's state that is another optimizer's, or no epoch left
-        to make; parameters to evaluate that are not like those of the train state; reductions without
-        examples to evaluate on, or what else an evaluation refuses.
-      TypeError: an unknown option; examples or optimizer that are none; a `Source` to evaluate on.
+        refuses (not of a `Source`), a population's train state, an optimizer's state that is another
+        optimizer's, or no epoch left to make; parameters to evaluate that are not like those of the
+        train state; reductions without examples to evaluate on, or what else an evaluation refuses.
+      TypeError: an unknown option; examples, optimizer or train state that are none; a `Source` to
+        evaluate on.
 
     Raises (in the loop):
       NonFiniteError: a step was not finite (see `train.step`), or the parameters or the network's state
@@ -106,6 +114,7 @@ def fit(
         what was not, by layer and leaf, and holds the last good `train_state`.
       ValueError: a `Source` that ended.
     """
+    check_single(train_state, "train.fit")
     if epochs < 1:
         raise ValueError(f"expected at least one epoch, got {epochs}")
     size, per_epoch = counted(examples, batch_size)
@@ -117,14 +126,11 @@ def fit(
         )
     per_call = per_epoch if steps_per_call is None else call_length(total, steps_per_call)
     step_function(net, loss, optimizer, **options)  # refuses what is no option
+    check_batch_size(size, options)
     check_state(optimizer, train_state)
     if evaluate_with is not None:
         check_parameters(evaluate_with, train_state)
-    if reductions and validation is None:
-        raise ValueError(
-            f"expected examples to evaluate on, validation=(x, target), for the reductions "
-            f"{sorted(reductions)}, got none"
-        )
+    check_reduced(reductions, validation)
     if not is_source(examples):  # moved to the device here and nowhere else
         examples = cast(Batch, jax.tree.map(jnp.asarray, examples))
         check_targets(net, loss, train_state.params, train_state.state, examples)
@@ -137,11 +143,13 @@ def fit(
             metrics=options.get("metrics"),
             reductions=reductions,
             predictions=predictions,
+            shardings=options.get("shardings"),
         )
 
     judge = evaluation()
     if validation is not None:
-        validation = jax.tree.map(jnp.asarray, checked(validation, "validation"))
+        example_count(checked(validation, "validation"))  # refuses what is no array of numbers
+        validation = jax.tree.map(jnp.asarray, validation)
         check_targets(net, loss, train_state.params, train_state.state, validation)
         # Another one, traced only: what it refuses is not found after the first epoch.
         jax.eval_shape(evaluation(), train_state.params, train_state.state, validation)

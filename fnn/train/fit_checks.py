@@ -1,10 +1,13 @@
 """What a run asks of its arguments before the first step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 
 from fnn.layer import PyTree
+from fnn.train.examples import check_division
+from fnn.train.metrics.streaming import Reduction
+from fnn.train.options import Batch, StepOptions
 from fnn.train.precision import AnyOptimizer
 from fnn.train.state import TrainState
 from fnn.tree import paths
@@ -46,6 +49,30 @@ def check_state(optimizer: AnyOptimizer, train_state: TrainState) -> None:
         raise ValueError(
             "expected a train state that `train.init` made with this optimizer, got another "
             f"optimizer's: they differ in {', '.join(differing)}"
+        )
+
+
+def check_batch_size(size: int, options: StepOptions) -> None:
+    """Refuse batches that do not fall into the micro-batches, or those not onto the devices.
+
+    Raises:
+      ValueError: with the numbers.
+    """
+    shardings = options.get("shardings")
+    devices = 1 if shardings is None else shardings.batch_parts
+    check_division(size, options.get("micro_batches", 1), devices)
+
+
+def check_reduced(reductions: Mapping[str, Reduction] | None, validation: Batch | None) -> None:
+    """Refuse reductions where nothing is evaluated.
+
+    Raises:
+      ValueError: naming them.
+    """
+    if reductions and validation is None:
+        raise ValueError(
+            "expected examples to evaluate on, validation=(x, target), for the reductions "
+            f"{sorted(reductions)}, got none"
         )
 
 

@@ -6,8 +6,10 @@ The same keywords go to `train.step`, `train.epoch`, `train.fit` and whatever el
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol, TypedDict
 
-from fnn.augment.augmentation import Augmentation as Augmentation
-from fnn.augment.augmentation import Batch as Batch
+from fnn.arguments import check_takes
+from fnn.batch import Augmentation as Augmentation
+from fnn.batch import Batch as Batch
+from fnn.batch import check_augmentation
 from fnn.layer import Array, PyTree
 from fnn.losses import Loss
 from fnn.train.state import TrainState
@@ -18,6 +20,10 @@ Metric = Callable[[PyTree, Array], Array]  # (prediction, target) -> a number an
 
 class Shardings(Protocol):
     """Where the parts of a training run lie, on a mesh of devices: see `train.shardings`."""
+
+    @property
+    def batch_parts(self) -> int:
+        """How many devices, or rows of them, share a batch."""
 
     def place(self, train_state: TrainState) -> TrainState:
         """The train state, at its place; it may be there already."""
@@ -33,6 +39,9 @@ class Shardings(Protocol):
 
     def differentiated(self, derive: Callable[..., Any]) -> Callable[..., Any]:
         """A `fnn.train.derivation.Derivation` that is told where parameters and gradients lie."""
+
+    def evaluated(self, judge: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of parameters that is told where they lie; what it gives is on every device."""
 
 
 class StepOptions(TypedDict, total=False):
@@ -62,7 +71,7 @@ class StepOptions(TypedDict, total=False):
 
 
 def check_metrics(metrics: object) -> None:
-    """Refuse metrics that are not functions by name.
+    """Refuse metrics that are not functions of (prediction, target) by name.
 
     Raises:
       TypeError: saying what came.
@@ -74,6 +83,8 @@ def check_metrics(metrics: object) -> None:
             "expected metrics as functions by name, such as {'accuracy': train.accuracy}, got "
             f"{metrics!r}"
         )
+    for name, metric in metrics.items():
+        check_takes(metric, ("prediction", "target"), f"metrics, {name!r}")
 
 
 def check_parts(loss: object, augment: object, shardings: object) -> None:
@@ -86,10 +97,7 @@ def check_parts(loss: object, augment: object, shardings: object) -> None:
         raise TypeError(
             f"expected a loss, such as losses.softmax_cross_entropy(), got {loss!r}; was it called?"
         )
-    if augment is not None and not callable(augment):
-        raise TypeError(
-            "augment: expected a function (key, batch) -> batch, such as "
-            f"augment.affine(augment.rotate(10)) or augment.compose(…), got {augment!r}"
-        )
+    if augment is not None:
+        check_augmentation(augment, "augment")
     if shardings is not None and not hasattr(shardings, "differentiated"):
         raise TypeError(f"shardings: expected train.shardings(mesh, rules), got {shardings!r}")

@@ -38,6 +38,26 @@ def init(net: Layer, optimizer: AnyOptimizer, key: Array, x: PyTree) -> TrainSta
     )
 
 
+def check_single(given: object, where: str) -> None:
+    """Refuse what is not the train state of one run.
+
+    Raises:
+      TypeError: it is no train state.
+      ValueError: it is a population's.
+    """
+    if not isinstance(given, TrainState):
+        raise TypeError(
+            f"{where}: expected a train state, train.init(net, optimizer, key, x) or that of a report, "
+            f"got {type(given).__name__}"
+        )
+    if jnp.ndim(given.step):
+        raise ValueError(
+            f"{where}: expected the train state of one run, got that of a population of "
+            f"{jnp.shape(given.step)[0]} members; train them with train.population.fit, or one of "
+            "them alone: train.population.member(members, i)"
+        )
+
+
 def step_key(train_state: TrainState) -> Array:
     """The key that the next step draws with: a function of the run's key and the step count."""
     return jax.random.fold_in(train_state.key, train_state.step)

@@ -28,7 +28,7 @@ from fnn.train.options import (
     check_parts,
 )
 from fnn.train.precision import AnyOptimizer, LossScaled, scale_of
-from fnn.train.state import TrainState, step_key
+from fnn.train.state import TrainState, check_single, step_key
 
 
 class Info(NamedTuple):
@@ -161,6 +161,7 @@ def step_function(
     def advance(
         optimizer: Optimizer | LossScaled, train_state: TrainState, batch: Batch
     ) -> tuple[TrainState, Info]:
+        check_single(train_state, "train.step")
         scale = scale_of(optimizer, train_state.optimizer)
         look = looked_at(train_state, batch, scale)
 
@@ -198,6 +199,7 @@ def step_function(
     def advance_by_search(
         minimizer: Minimizer, train_state: TrainState, batch: Batch
     ) -> tuple[TrainState, Info]:
+        check_single(train_state, "train.step")
         look = looked_at(train_state, batch, None)
 
         def objective(params: PyTree) -> tuple[Array, PyTree]:

@@ -86,11 +86,15 @@ def test_every_float32_comes_back_bit_for_bit(rows):
         ("1,2\n3\n", {}, "line 2: expected 2 cells, got 1"),
         ("1,2\n\n3,4", {}, "line 2: expected 2 cells, got 1"),
         ("1,2\n3,4,5\n", {}, "line 2: expected 2 cells, got 3"),
-        ("1,nan", {}, "line 1: expected numbers that float32 can hold, got 'nan'"),
+        (
+            "1,nan",
+            {},
+            "line 1, column 1: expected a number that float32 can hold, got 'nan'; write a number",
+        ),
         ("1,-inf", {}, "got '-inf'"),
         ("1,1e39", {}, "got '1e39'"),
         ("inf,-inf", {}, "got 'inf'"),
-        ("1,", {}, "got ''"),
+        ("1,", {}, "got an empty cell"),
         ("1,1_000", {}, "got '1_000'"),
         ("1,0x10", {}, "got '0x10'"),
         (b"1,2\n\xff,1", {}, "line 2: expected UTF-8"),
@@ -133,3 +137,32 @@ def test_memory_is_the_tables_own(tmp_path):
     assert table.x.shape == (5_000, 7)
     # Twice the numbers' own bytes at the moment an array grows, and the labels beside them.
     assert peak < 2.6 * table.x.nbytes
+
+
+IRIS = "sepal,petal,species\n5.1,1.4,setosa\n7,4.7,versicolor\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        (
+            IRIS,
+            {"header": True},
+            r"line 2, column 'species': .*'setosa'; .* give label='species'; other",
+        ),
+        (IRIS, {}, r"line 1, column 0: .* got 'sepal'; .* header=True"),
+        ("1,a,b\n", {"label": 1}, r"column 2: .* got 'b'; write the column as numbers"),
+        ("a,1,b\n", {"label": -1}, r"column 0: .* got 'a'; write the column as numbers"),
+        ("1,2\n3, \n", {}, r"line 2, column 1: .* got an empty cell; write a number there"),
+        ("1,2\n3,1e99\n", {}, r"line 2, column 1: .* got '1e99'; write a number there"),
+    ],
+)
+def test_text_among_numbers_is_refused_with_what_to_do(text, options, words):
+    with pytest.raises(ValueError, match=words):
+        read(text, **options)
+
+
+def test_the_advice_is_right():
+    table = read(IRIS, header=True, label="species")
+    assert table.classes == ("setosa", "versicolor")
+    assert table.y.tolist() == [0, 1]

@@ -103,7 +103,9 @@ def test_each_error_says_what_was_expected_and_what_came(data, words, packed, tm
 
 def test_a_missing_file_is_named_with_the_ways_to_get_it(tmp_path):
     path = tmp_path / "mnist" / "train-images-idx3-ubyte.gz"
-    with pytest.raises(FileNotFoundError, match=r"--data-dir.*FNN_DATA_DIR.*--download") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"data_dir or .*FNN_DATA_DIR.*download=True"
+    ) as caught:
         read_idx(path)
     assert str(path) in str(caught.value)
 

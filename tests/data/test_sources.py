@@ -43,7 +43,9 @@ def test_the_folder_given_goes_before_the_variable_and_that_before_the_default(
 
 
 def test_a_missing_data_set_is_named_with_the_ways_to_get_it(data_dir):
-    with pytest.raises(FileNotFoundError, match=r"--data-dir.*FNN_DATA_DIR.*--download") as caught:
+    with pytest.raises(
+        FileNotFoundError, match=r"data_dir or .*FNN_DATA_DIR.*download=True"
+    ) as caught:
         load("fashion-mnist", data_dir)
     assert str(data_dir / "fashion-mnist" / "train-images-idx3-ubyte.gz") in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from training import LOSS, equal, network
 
 from fnn import optimizers, train
@@ -21,6 +22,34 @@ def everything():
         average=optimizers.exponential_average(0.8),
     )
     return lookahead(accumulate(inner, 2), 3)
+
+
+SCALED = train.loss_scaling(optimizers.sgd(0.1))
+AROUND = {
+    "compose, move": lambda inner: compose(clip=optimizers.clip_by_value(1.0), move=inner),
+    r"groups, '\*'": lambda inner: groups({"*": inner}),
+    "accumulate": lambda inner: accumulate(inner, 2),
+    "lookahead": lookahead,
+    "skip_nonfinite": optimizers.skip_nonfinite,
+    "masked": lambda inner: optimizers.masked(inner, "*"),
+    "sam": optimizers.sam,
+    "as_minimizer": optimizers.as_minimizer,
+}
+
+
+@pytest.mark.parametrize("where", AROUND)
+def test_what_goes_around_all_others_is_refused_within(where):
+    for inner, taken in (
+        (SCALED, "grads, scale, state, params"),
+        (optimizers.lbfgs(), "objective"),
+    ):
+        words = (
+            rf"{where}: expected .* \(grads, state, params\), got .* takes \({taken}.*goes around"
+        )
+        with pytest.raises(TypeError, match=words):
+            AROUND[where](inner)
+    with pytest.raises(TypeError, match=rf"{where}: expected an optimizer, got .*call it: adam"):
+        AROUND[where](optimizers.adam)
 
 
 def test_a_run_learns_and_goes_on_where_it_was_left(examples, key):

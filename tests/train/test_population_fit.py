@@ -47,6 +47,32 @@ def test_reports_on_all_members(members, examples):
     equal(goes_on[-1].members, last.members)
 
 
+def test_full_batch_descent_is_what_train_fit_makes_of_it(members, examples):
+    *_, last = fit(members, examples, batch_size=None, steps_per_call=1, same_batches=False)
+    assert (last.steps, last.examples) == (2, 3 * len(examples[0]))
+    one = population.member(members, 1)
+    *_, alone = train.fit(net(), LOSS, OPTIMIZER, one, examples, epochs=2, batch_size=None)
+    for a, b in zip(
+        jax.tree.leaves(population.member(last.members, 1).params),
+        jax.tree.leaves(alone.train_state.params),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_reductions_of_each_member(members, examples):
+    given = {"confusion": train.confusion(3)}
+    (report,) = fit(members, examples, epochs=1, validation=examples, reductions=given)
+    counts = report.evaluation.reductions["confusion"].counts
+    x, labels = examples
+    for i in range(3):
+        one = population.member(report.members, i)
+        said = np.asarray(net().predict(one.params, one.state, x)).argmax(axis=1)
+        np.testing.assert_array_equal(counts[i], train.confusion_matrix(said, labels, 3))
+    with pytest.raises(ValueError, match=r"for the reductions \['confusion'\], got none"):
+        fit(members, examples, reductions=given)
+
+
 @pytest.mark.slow
 def test_a_member_is_what_train_fit_makes_of_it(members, examples):
     *_, last = fit(members, examples)

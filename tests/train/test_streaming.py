@@ -251,8 +251,14 @@ def test_what_evaluate_gathers(examples, key):
 
 def test_what_is_no_reduction():
     net = chain(logits=layers.linear(3))
-    with pytest.raises(TypeError, match=r"a Reduction for 'top', got function; .*mean_of\(top\)"):
-        train.evaluate(net, LOSS, batch_size=8, reductions={"top": train.top_k(2)})
+    for given, words in (
+        (train.accuracy, r"of a metric, give mean_of\(accuracy\)"),
+        (train.confusion, r"if it makes one, call it: confusion\("),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"'top': expected a Reduction, got function .*{words}"
+        ):
+            train.evaluate(net, LOSS, batch_size=8, reductions={"top": given})
     with pytest.raises(ValueError, match=r"expected weights of shape \(2,\), got shape \(3,\)"):
         gathered_once(train.mean_of(train.accuracy), np.zeros((2, 2)), np.zeros(2, int), np.ones(3))
     for make in (train.confusion, train.calibration):

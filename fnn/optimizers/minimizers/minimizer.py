@@ -17,7 +17,7 @@ import numpy as np
 
 from fnn.layer import Array, PyTree
 from fnn.optimizers.minimizers.vectors import norm, scalar_dtype
-from fnn.optimizers.optimizer import Optimizer, OptimizerInit, apply_updates
+from fnn.optimizers.optimizer import Optimizer, OptimizerInit, apply_updates, check_transform
 
 Objective = Callable[[PyTree], tuple[Array, PyTree]]  # params -> (value, grads)
 
@@ -75,7 +75,12 @@ class State(NamedTuple):
 
 
 def as_minimizer(optimizer: Optimizer) -> Minimizer:
-    """The optimizer, as a minimizer that asks for no more gradients."""
+    """The optimizer, as a minimizer that asks for no more gradients.
+
+    Raises:
+      TypeError: it is no optimizer of one gradient a step.
+    """
+    check_transform(optimizer, "as_minimizer")
 
     def init(params: PyTree) -> State:
         return State(nowhere(), optimizer.init(params))

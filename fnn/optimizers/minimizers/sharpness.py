@@ -16,7 +16,7 @@ from fnn.optimizers.hyperparameters import (
 )
 from fnn.optimizers.minimizers.minimizer import Minimizer, Objective, Reached, nowhere
 from fnn.optimizers.minimizers.vectors import norm, scalar_dtype, scaled
-from fnn.optimizers.optimizer import Optimizer, apply_updates
+from fnn.optimizers.optimizer import Optimizer, apply_updates, check_transform
 
 
 class SharpnessState(NamedTuple):
@@ -42,8 +42,10 @@ def sam(optimizer: Optimizer, radius: Given = 0.05) -> Minimizer:
     Source: Foret, Kleiner, Mobahi, Neyshabur (2021).
 
     Raises:
+      TypeError: what gets the second gradient is no optimizer of one gradient a step.
       ValueError: the radius is negative or not finite.
     """
+    check_transform(optimizer, "sam")
     check_hyper(radius=radius)
 
     def init(params: PyTree) -> SharpnessState:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.layer import Array, PyTree
 from fnn.optimizers.leafwise import check_alike, check_kind, check_real, zeros
-from fnn.optimizers.optimizer import Optimizer
+from fnn.optimizers.optimizer import Optimizer, check_transform
 
 Operands = tuple[PyTree, PyTree, PyTree]  # mean, the inner state, params
 Outcome = tuple[PyTree, PyTree, PyTree]  # updates, the next mean, the next inner state
@@ -32,8 +32,10 @@ def accumulate(optimizer: Optimizer, steps: int) -> Optimizer:
     in between, the optimizer is not run.
 
     Raises:
+      TypeError: what is accumulated for is no optimizer of one gradient a step.
       ValueError: less than one step.
     """
+    check_transform(optimizer, "accumulate")
     if steps < 1:
         raise ValueError(f"expected at least one step to accumulate, got {steps}")
 

@@ -28,7 +28,7 @@ from fnn.optimizers.hyperparameters import (
     next_step,
 )
 from fnn.optimizers.leafwise import check_alike, check_kind, check_real, owned, zeros
-from fnn.optimizers.optimizer import Optimizer, apply_updates
+from fnn.optimizers.optimizer import Optimizer, apply_updates, check_transform
 from fnn.tree import paths
 
 
@@ -163,8 +163,10 @@ def lookahead(optimizer: Optimizer, steps: int = 5, slow_rate: Given = 0.5) -> O
     the optimizer. Source: Zhang, Lucas, Hinton, Ba (2019).
 
     Raises:
+      TypeError: what looks ahead is no optimizer of one gradient a step.
       ValueError: less than one step, or a slow rate that is negative or not finite.
     """
+    check_transform(optimizer, "lookahead")
     if steps < 1:
         raise ValueError(f"expected at least one step between looks, got {steps}")
     check_hyper(slow_rate=slow_rate)

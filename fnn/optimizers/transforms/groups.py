@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn.layer import Array, PyTree
 from fnn.optimizers.hyperparameters import Given
 from fnn.optimizers.leafwise import check_alike, leafwise
-from fnn.optimizers.optimizer import Optimizer, check_optimizer, check_parts
+from fnn.optimizers.optimizer import Optimizer, check_parts, check_transform
 from fnn.optimizers.rules import check_matches, subtree
 from fnn.tree import paths
 
@@ -56,7 +56,7 @@ def groups(rules: Mapping[str, Optimizer]) -> Optimizer:
     (`hyperparameters` lists the paths).
 
     Raises:
-      TypeError: a rule's optimizer is none.
+      TypeError: a rule's optimizer is none of one gradient a step.
       ValueError: there are no rules.
     Raises (by `init` and `update`):
       ValueError: a rule takes no parameter, no rule takes a parameter, or the state is another one's.
@@ -65,7 +65,7 @@ def groups(rules: Mapping[str, Optimizer]) -> Optimizer:
         raise ValueError("expected at least one rule, such as {'*': adam()}, got none")
     rules = dict(rules)
     for pattern, optimizer in rules.items():
-        check_optimizer(optimizer, f"groups, {pattern!r}")
+        check_transform(optimizer, f"groups, {pattern!r}")
 
     return partition(rules, lambda params: resolve(rules, params))
 

@@ -9,7 +9,7 @@ import numpy as np
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
 from fnn.optimizers.leafwise import check_alike, check_kind, check_real
-from fnn.optimizers.optimizer import Optimizer
+from fnn.optimizers.optimizer import Optimizer, check_transform
 from fnn.tree import paths
 
 
@@ -41,7 +41,11 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     It looks at the gradients that it is given: of ``compose(scale=scale(1e9), moments=…)``, guard the
     moments. The update is computed twice, once to look at it, which costs less than to keep both
     outcomes.
+
+    Raises:
+      TypeError: what is guarded is no optimizer of one gradient a step.
     """
+    check_transform(optimizer, "skip_nonfinite")
 
     # Made once, so that outside of `jit` a branch is compiled once.
     def make(operands: tuple[PyTree, PyTree, PyTree]) -> tuple[PyTree, PyTree]:

@@ -203,8 +203,16 @@ def tensor_parallel_mlp(hidden: int, axis: str = "model") -> list[Rule]:
     of hidden layers; else they are whole.
 
     Raises:
+      TypeError: the number of hidden layers is none, such as a layer's name, or the axis no name.
       ValueError: there is no hidden layer to split.
     """
+    _check_axis("tensor_parallel_mlp", axis)
+    if not isinstance(hidden, int) or isinstance(hidden, bool):
+        raise TypeError(
+            "tensor_parallel_mlp: expected how many hidden layers the models.mlp has, and the axis of "
+            f"the mesh, as in tensor_parallel_mlp(2, 'model'), got {hidden!r} and {axis!r}; for layers "
+            "of other names, write a rule each: see train.shardings"
+        )
     if hidden < 1:
         raise ValueError(f"tensor_parallel_mlp: expected at least one hidden layer, got {hidden}")
     rules = [
@@ -222,7 +230,11 @@ def tensor_parallel_transformer(axis: str = "model") -> list[Rule]:
     by rows, so that each ends in one sum over the devices, in each pass. The embedding's table is split
     by ids and the logits' matrix by columns, or both are whole, if the mesh does not divide the number of
     ids. Source: Shoeybi et al. (2019), Megatron-LM.
+
+    Raises:
+      TypeError: the axis is no name.
     """
+    _check_axis("tensor_parallel_transformer", axis)
     return [
         Rule("*/attend/?_out", row(axis)),
         Rule("*/attend/*", column(axis)),
@@ -232,3 +244,8 @@ def tensor_parallel_transformer(axis: str = "model") -> list[Rule]:
         Rule("*logits/w", [column(axis), P()], required=False),
         Rule("*", P()),
     ]
+
+
+def _check_axis(where: str, axis: object) -> None:
+    if not isinstance(axis, str):
+        raise TypeError(f"{where}: expected the name of an axis of the mesh, got {axis!r}")

@@ -108,15 +108,24 @@ class MeshShardings(NamedTuple):
         """
 
         def derived(params: PyTree, rest: Rest, scale: Any) -> Derived:
+            result = self._gathered(derive, params, rest, scale)
             specs = self.parameter_specs(params)
-            gathered = [self._without_batch_axes(spec) for spec in specs]
-            # The layers see the mesh, as `jax.set_mesh` would show it to them: on a CPU, convolutions
-            # have forms that only fit one device.
-            with use_abstract_mesh(self.mesh.abstract_mesh):
-                result = derive(self._constrained(params, gathered), rest, scale)
             return result._replace(grads=self._constrained(result.grads, specs))
 
         return derived
+
+    def evaluated(self, judge: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of parameters, which are gathered before; what it gives is on every device."""
+        whole = self._named(_WHOLE)
+        return lambda *given: jax.lax.with_sharding_constraint(self._gathered(judge, *given), whole)
+
+    def _gathered(self, function: Callable[..., Any], params: PyTree, *rest: Any) -> Any:
+        """The function of parameters whose parts that the axes of the batch hold are together."""
+        specs = [self._without_batch_axes(spec) for spec in self.parameter_specs(params)]
+        # The layers see the mesh, as `jax.set_mesh` would show it to them: on a CPU, convolutions have
+        # forms that only fit one device.
+        with use_abstract_mesh(self.mesh.abstract_mesh):
+            return function(self._constrained(params, specs), *rest)
 
     def placed(self, train_state: TrainState) -> list[Placed]:
         """Every leaf with its spec, in the order of `jax.tree.leaves`.

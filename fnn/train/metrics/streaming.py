@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
+from fnn.arguments import not_taken
 from fnn.layer import Array, PyTree
 from fnn.train.options import Metric
 
@@ -147,7 +148,14 @@ def check_reductions(reductions: Mapping[str, Any]) -> None:
     """
     for name, reduction in reductions.items():
         if not isinstance(reduction, Reduction):
-            mend = f"; of a metric, give mean_of({name})" if callable(reduction) else ""
+            mend = ""
+            if callable(reduction):
+                own = getattr(reduction, "__name__", name)
+                mend = (
+                    f" {own}; if it makes one, call it: {own}(…)"
+                    if not_taken(reduction, ("prediction", "target"))
+                    else f" {own}; of a metric, give mean_of({own})"
+                )
             raise TypeError(
-                f"expected a Reduction for {name!r}, got {type(reduction).__name__}{mend}"
+                f"reductions, {name!r}: expected a Reduction, got {type(reduction).__name__}{mend}"
             )

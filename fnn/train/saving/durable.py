@@ -20,7 +20,11 @@ from fnn.train.options import Batch
 from fnn.train.precision import AnyOptimizer
 from fnn.train.saving.checkpoints import Checkpoints, SaveError, StepExistsError, checkpoints
 from fnn.train.saving.interrupt import Interruption, interruptible, leave
-from fnn.train.state import TrainState
+from fnn.train.state import TrainState, check_single
+
+
+class FinishedRunWarning(UserWarning):
+    """A run was asked to go on that has made all of its steps."""
 
 
 def durable(
@@ -52,8 +56,9 @@ def durable(
 
     Run the same program again, after Ctrl-C, SIGTERM, a crash, `kill -9` or a power cut, and it goes on
     from the newest whole checkpoint: the reports, from there, and the last state are bit for bit those of
-    the run that was never stopped. Of a run that is finished there is no report; its state is
-    ``checkpoints(folder).restore(train_state)``.
+    the run that was never stopped. Of a run that is finished there is no report, but a
+    `FinishedRunWarning`: its state is ``checkpoints(folder).restore(train_state).train_state``, and more
+    `epochs` make it longer.
 
     It saves after a report, when the loop asks for the next one: what a logger wrote of it is never
     behind the checkpoint. That is when `save_steps` or `save_minutes` have passed since the last save, at
@@ -98,12 +103,17 @@ def durable(
       SaveError: the last save failed; `error.train_state` is what it should have held.
       BlockingIOError: another run saves in this folder.
       RuntimeError: signals are to be handled, and this is not the main thread.
+
+    Warns:
+      FinishedRunWarning: all epochs are made; ``list(durable(…))`` is empty.
+      RuntimeWarning: a save failed and will be tried again.
     """
     for name, value in (("save_steps", save_steps), ("save_minutes", save_minutes)):
         if value is not None and not value > 0:
             raise ValueError(f"expected {name} above 0, or None, got {value}")
     if best is not None and score is None:
         raise ValueError(f"expected a score of a report to choose the best by, as best={best!r}")
+    check_single(train_state, "train.durable")
     size, per_epoch = counted(examples, batch_size)
     total = epochs * per_epoch
     own: dict[str, Any] = {"batch_size": size, "examples": counted(examples, None)[0]}
@@ -124,6 +134,13 @@ def durable(
         train_state = saved.restore(like, may_differ=may_differ).train_state
     made = int(train_state.step)
     if saved.steps() and epochs >= 1 and made >= total:
+        warnings.warn(
+            f"{folder}: the run is finished, {made} steps of {total} are made, so there is no report; "
+            "its state is checkpoints(folder).restore(train_state).train_state, and more epochs than "
+            f"{made / per_epoch:g} make it longer",
+            FinishedRunWarning,
+            stacklevel=2,
+        )
         return iter(())
     reports = fit(
         net, loss, optimizer, train_state, examples, epochs=epochs, batch_size=batch_size, **options
