@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from fnn.logs.record import record
-from fnn.train.fit import Report
+from fnn.logs.record import AnyReport, record, steps_made
 
 # JSON has no such numbers; they are written as these words.
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -42,10 +41,10 @@ class JsonLines:
         self.path = path
         self._file: BinaryIO | None = None
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: AnyReport) -> None:
         """Write a line."""
         if self._file is None:
-            self._file = _continued(self.path, report.steps - len(report.info.loss))
+            self._file = _continued(self.path, steps_made(report))
         line = json.dumps(_valid(record(report)), allow_nan=False, ensure_ascii=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()

@@ -4,13 +4,13 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Protocol, Self
 
-from fnn.train.fit import Report
+from fnn.logs.record import AnyReport
 
 
 class Logger(Protocol):
     """What takes reports; those that hold files or a screen are context managers too."""
 
-    def __call__(self, report: Report, /) -> None:
+    def __call__(self, report: AnyReport, /) -> None:
         """Take note of a report."""
 
 
@@ -35,7 +35,7 @@ class Tee:
         self.loggers = loggers
         self._entered = ExitStack()
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: AnyReport) -> None:
         """Give the report to all."""
         for logger in self.loggers:
             logger(report)

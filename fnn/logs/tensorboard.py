@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from fnn.extras import require
-from fnn.logs.record import record, scalars
-from fnn.train.fit import Report
+from fnn.logs.record import AnyReport, over_members, record, scalars, steps_made, summarized
+from fnn.train import population
 from fnn.tree import paths
 
 # What the horizontal axis says already.
@@ -22,14 +22,15 @@ def tensorboard(
     """A logger that writes event files to `folder`, for ``tensorboard --logdir``; the axis is the step.
 
     Scalars: the numbers of `record(report)` by their paths, such as ``loss`` and
-    ``evaluation/metrics/accuracy``. Of a run that goes on from step s, TensorBoard drops what was written
+    ``evaluation/metrics/accuracy``; of a population their mean, min and max over the members, as in
+    ``loss/mean``. Of a run that goes on from step s, TensorBoard drops what was written
     of the steps after s. Extra: runs.
 
     Args:
       folder: one for each run.
       each_step: also ``steps/loss`` and ``steps/gradient_norm`` of every single step.
       histograms: also one of each parameter's values, by its path, a report; values that are not finite
-        are left out.
+        are left out, and all members' are together.
 
     Raises:
       ImportError: `tensorboardX` is not installed.
@@ -50,9 +51,9 @@ class TensorBoard:
         self._module, self._each_step, self._histograms = module, each_step, histograms
         self._writer: Any = None
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: AnyReport) -> None:
         """Write the report's events."""
-        before = report.steps - len(report.info.loss)
+        before = steps_made(report)
         if self._writer is None:
             again = {"purge_step": before + 1} if before else {}
             # A file of its own: its name is else that of the second, and one there is overwritten.
@@ -60,16 +61,21 @@ class TensorBoard:
                 str(self.folder), filename_suffix=f".{before:010}", **again
             )
         writer = self._writer
-        for path, value in scalars(record(report)).items():
+        for path, value in scalars(summarized(record(report))).items():
             if path not in _AXES:
                 writer.add_scalar(path, value, report.steps)
         if self._each_step:
             info = report.info
             for name, values in (("loss", info.loss), ("gradient_norm", info.gradient_norm)):
-                for i, value in enumerate(np.asarray(values, np.float64)):
-                    writer.add_scalar(f"steps/{name}", float(value), before + 1 + i)
+                for i, value in enumerate(np.asarray(values, np.float64).T):
+                    of_step = over_members(value) if value.ndim else float(value)
+                    for path, number in scalars({"steps": {name: of_step}}).items():
+                        writer.add_scalar(path, number, before + 1 + i)
         if self._histograms:
-            for path, leaf in paths(report.params):
+            params = (
+                report.members.params if isinstance(report, population.Report) else report.params
+            )
+            for path, leaf in paths(params):
                 elements = np.asarray(leaf, np.float64).ravel()
                 elements = elements[np.isfinite(elements)]
                 if elements.size:

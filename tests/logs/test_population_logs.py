@@ -1,0 +1,99 @@
+"""The reports of a population, to the loggers that take those of a run."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fnn import chain, layers, logs, losses, optimizers, train
+from fnn.logs.record import record, scalars, summarized
+from fnn.train import population
+
+MEMBERS, EPOCHS = 3, 2
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Of two epochs of three steps; the last member's rate is too high for it."""
+    net = chain(logits=layers.linear(3))
+    x = jax.random.normal(jax.random.key(0), (24, 4))
+    labels = jax.numpy.arange(24) % 3
+    optimizer = optimizers.sgd(0.1)
+    keys = jax.random.split(jax.random.key(1), MEMBERS)
+    members = population.init(
+        net, optimizer, keys, x[:8], hyperparameters={"rate": [0.1, 0.2, 1e38]}
+    )
+    return list(
+        population.fit(
+            net,
+            losses.softmax_cross_entropy(),
+            optimizer,
+            members,
+            (x, labels),
+            epochs=EPOCHS,
+            batch_size=8,
+            validation=(x, labels),
+            metrics={"accuracy": train.accuracy},
+        )
+    )
+
+
+def test_record_has_a_list_over_the_members(reports):
+    report = reports[-1]
+    found = record(report)
+    assert (found["step"], found["epoch"], found["members"]) == (6, 2.0, MEMBERS)
+    assert found["running"] == [True, True, False] == report.running.tolist()
+    assert found["examples_per_second"] == pytest.approx(MEMBERS * 24 / report.seconds)
+    for i in (0, 1):
+        assert found["loss"][i] == pytest.approx(np.mean(report.info.loss[i], dtype=np.float64))
+        accuracy = np.mean(report.info.metrics["accuracy"][i], dtype=np.float64)
+        assert found["metrics"]["accuracy"][i] == pytest.approx(accuracy)
+    assert np.isnan(found["loss"][2])  # no step of it was made
+    np.testing.assert_array_equal(found["evaluation"]["loss"], report.evaluation.loss)
+
+
+def test_mean_and_extremes_over_the_members_that_are_finite(reports):
+    found = record(reports[-1])
+    summary = summarized(found)
+    first, second, _ = found["loss"]
+    assert summary["loss"] == {
+        "mean": (first + second) / 2,
+        "min": min(first, second),
+        "max": max(first, second),
+    }
+    assert (summary["running"], summary["members"]) == (2, MEMBERS)
+    paths = scalars(summary)
+    assert paths["evaluation/metrics/accuracy/max"] == max(
+        found["evaluation"]["metrics"]["accuracy"]
+    )
+    alone = {"step": 1, "loss": 2.0, "evaluation": {"reductions": {"counts": [1, 2]}}}
+    assert summarized(alone) == alone
+    assert np.isnan(summarized({"members": 2, "running": [], "loss": [np.nan] * 2})["loss"]["mean"])
+
+
+def test_each_logger_takes_them(reports, tmp_path):
+    screen = io.StringIO()
+    console = Console(file=screen, width=200)
+    tensorboard = logs.tensorboard(tmp_path / "events", each_step=True, histograms=True)
+    with logs.tee(
+        logs.progress(EPOCHS, console=console), logs.jsonl(tmp_path / "log.jsonl"), tensorboard
+    ) as log:
+        for report in reports:
+            log(report)
+    lines = logs.read(tmp_path / "log.jsonl")
+    assert [line["step"] for line in lines] == [3, 6]
+    assert lines[-1]["running"] == [True, True, False]
+    assert np.isnan(lines[-1]["loss"][2])
+    for text in (tmp_path / "log.jsonl").read_text().splitlines():
+        json.loads(text, parse_constant=pytest.fail)
+    loss = summarized(record(reports[-1]))["loss"]
+    shown = screen.getvalue()
+    assert f"loss {loss['mean']:.4g} ({loss['min']:.4g} to {loss['max']:.4g})" in shown
+    assert "validation: loss" in shown
+    assert "2 of 3 members run" in shown
+    events = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
+    for tag in (b"loss/mean", b"steps/gradient_norm/max", b"params/logits/w"):
+        assert tag in events
