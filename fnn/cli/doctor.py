@@ -25,7 +25,7 @@ class Doctor:
 
       fnn doctor "fnn.models:mlp((64, 32), 10)" --data digits --loss fnn.losses:softmax_cross_entropy
       fnn doctor package.net:build --data batch.npz --loss fnn.losses:squared_error --batch-size 64
-      fnn doctor … --optimizer "fnn.optimizers:sgd(0.1)"
+      fnn doctor … --optimizer "fnn.optimizers:sgd(0.1)" --html report.html
 
     The gradient is proved, the first loss is compared with chance, the data are looked at, and some
     steps are made; each verdict says what was found, where, and what to do about it.
@@ -54,6 +54,8 @@ class Doctor:
     """Of the parameters, the batches and the noise."""
     json: Annotated[Path | None, FILE] = None
     """Write the diagnosis as JSON."""
+    html: Annotated[Path | None, FILE] = None
+    """Write the diagnosis as one HTML page."""
     quiet: Annotated[bool, OFF] = False
     """Print nothing unless it is sick."""
     traceback: Annotated[bool, OFF] = False
@@ -64,6 +66,8 @@ class Doctor:
         diagnosis = self.diagnosis()
         if self.json is not None:
             self.json.write_text(diagnosis.to_json() + "\n", "utf-8")
+        if self.html is not None:
+            self.html.write_text(diagnosis.to_html(self.subject, self._asked()), "utf-8")
         if not (self.quiet and diagnosis.ok):
             print(diagnosis)
         return diagnosis.ok
@@ -87,6 +91,16 @@ class Doctor:
             key=jax.random.key(self.seed),
             budget=Budget(examples=self.examples),
         )
+
+    def _asked(self) -> dict[str, Any]:
+        """What the page says of the options, those aside that change nothing."""
+        own = ("subject", "json", "html", "quiet", "traceback")
+        given = dataclasses.asdict(self)
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in own and value not in (None, ())
+        }
 
 
 def _named(text: str, kind: type) -> Any:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.layer import Array, PyTree
+from fnn.tables import table
 
 _BARS = 40
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.compose.watch import Kept
 from fnn.diagnostics.layer_pass import LayerRow, part_count, row_of
 from fnn.diagnostics.parts import examples_in, over_parts
 from fnn.diagnostics.passes import Seen, each_block, named, seen_by_leaves
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays, map_layers
+from fnn.tables import table
 
 
 class LayerUnits(NamedTuple):

@@ -58,12 +58,15 @@ class Limits(NamedTuple):
         1e3  # ‖dL/dy‖ of the last layer by a layer's, or rms(y) by the first layer's rms(x)
     )
     fading: float = 1e-4  # std(y), of the largest before it
-    dead: float = 0.25  # the share of an activation's units
+    dead: float = 0.25  # the share of an activation's units, if there are more than chance leaves
     saturated: float = 0.5  # the share of an activation's elements
     constant: float = 1e-4  # √(Σ (y - ȳ)²) over √(Σ y²), deviations taken unit by unit
     collapsed: float = 1.2  # the effective rank, of a width of 8 at least
     ratio_low: float = 1e-4  # ‖Δθ‖ / ‖θ‖
     ratio_high: float = 1e-2
+
+
+_CHANCE = 3.0  # deviations: in He's networks of 20 layers, one of 50 has a layer beyond them
 
 
 class Finding(NamedTuple):
@@ -146,7 +149,7 @@ def _signals(rows: tuple[LayerHealth, ...], limits: Limits) -> Iterator[Finding]
 
 
 def _units(row: LayerHealth, limits: Limits, last: bool) -> Iterator[Finding]:
-    if row.dead is not None and row.dead.mean() > limits.dead:
+    if row.dead is not None and row.always is not None and _dying(row.dead, row.always, limits):
         yield _found(row.path, "dead", row.dead.mean())
     if row.saturated is not None and not last and row.saturated > limits.saturated:
         yield _found(row.path, "saturated", row.saturated)
@@ -160,6 +163,19 @@ def _units(row: LayerHealth, limits: Limits, last: bool) -> Iterator[Finding]:
         row.width >= 8 and np.isfinite(row.rank.effective) and row.rank.effective < limits.collapsed
     ):
         yield _found(row.path, "collapsed", row.rank.effective)
+
+
+def _dying(dead: np.ndarray, always: np.ndarray, limits: Limits) -> bool:
+    """Whether so many units of a rectifier are dead, and more than by chance; or all of them.
+
+    The deeper a network of rectifiers, the more alike are its examples, until each unit is either on or
+    off for all of them. Fresh weights have no preferred sign, so that either is as probable: of D units
+    that are always off and A that are always on, D - A has a deviation of √(D + A). Units that die
+    leave none for it that are always on.
+    """
+    off, on = int(dead.sum()), int(always.sum())
+    beyond = off == dead.size or off - on > _CHANCE * math.sqrt(off + on)
+    return off > limits.dead * dead.size and beyond
 
 
 def _ratios(ratios: UpdateRatios, limits: Limits) -> Iterator[Finding]:

@@ -52,6 +52,7 @@ class LayerHealth(NamedTuple):
     dead: (
         np.ndarray | None
     )  # (C,), bool: always 0, where that unit of x is not; of activations alone
+    always: np.ndarray | None  # (C,), bool: never 0 where that unit of x is not; likewise
     saturated: float | None  # the share on the flat ends, of bounded activations; see `saturation`
     rank: Rank | None  # of its outputs, centred; see `spectrum`
     variation: (
@@ -80,6 +81,7 @@ class Health(NamedTuple):
     backward_gain: Array  # (L,)
     active: Array  # (K,)
     dead: Array  # (K,), bool
+    always: Array  # (K,), bool
     saturated: Array  # (L,), NaN where there is nothing bounded
     rank: Rank  # (L,) each, NaN where it was not looked for
     variation: Array  # (L,), NaN likewise
@@ -210,6 +212,7 @@ def _finished(
         _ratio(rms, total.dx, total.dy.moments),
         total.nonzero / jnp.maximum(elements, 1)[owner],
         (total.nonzero == 0) & (total.fed > 0),
+        (total.nonzero == total.fed) & (total.fed > 0),
         jnp.where(of > 0, flat / jnp.where(of > 0, of, 1), jnp.nan),
         *_ranks(total, dtype),
         gathered([[found] for _, _, found in gradients]),
@@ -278,6 +281,7 @@ def _rows(found: Health) -> tuple[LayerHealth, ...]:
                 float(found.backward_gain[place]),
                 np.asarray(found.active[own]) if row.width else None,
                 np.asarray(found.dead[own]) if activation else None,
+                np.asarray(found.always[own]) if activation else None,
                 float(found.saturated[place]) if row.bounded else None,
                 at(found.rank, place) if row.spectrum else None,
                 float(found.variation[place]) if row.spectrum else None,

@@ -3,9 +3,9 @@
 import math
 from collections import defaultdict
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.findings import findings
 from fnn.diagnostics.health import Health, LayerHealth
+from fnn.tables import table
 
 _NAME = 26  # characters of a layer's name
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.curvature_products import flattened
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree
 from fnn.random import name_hash
+from fnn.tables import table
 from fnn.tree import paths
 
 _HIGHEST = jax.lax.Precision.HIGHEST

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.curvature_products import check_batch_size, summed_over_parts
 from fnn.diagnostics.loss_directions import check_like
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
+from fnn.tables import table
 
 _BARS = 40
 _SHADES = "█▓▒░·"  # from the lowest fifth of the losses to the highest

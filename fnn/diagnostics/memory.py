@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax
 
-from fnn.check.reports.text import table
 from fnn.compose.remat import remat
 from fnn.diagnostics.kept import (
     KeptBy,
@@ -35,6 +34,7 @@ from fnn.diagnostics.summary import Summary, flops_text, summary
 from fnn.gradient import Differentiated, auto_value_and_grad, value_and_grad
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
+from fnn.tables import table
 
 _NAMED = 3  # as many in the line of advice
 

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.leaf_norms import Way, leaf_squares
 from fnn.diagnostics.noise_scale import NoiseScale, noise_scale
 from fnn.diagnostics.parts import examples_in
@@ -20,6 +19,7 @@ from fnn.diagnostics.passes import BLOCK, Seen, examined, over_blocks, share_of_
 from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
 from fnn.losses import Loss
+from fnn.tables import table
 from fnn.tap import tapped
 from fnn.tree import paths
 

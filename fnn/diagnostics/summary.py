@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn.check.reports.text import table
 from fnn.compose.frozen import FrozenState
 from fnn.diagnostics.flops import flops_by_call
 from fnn.diagnostics.kept import Label, bytes_of, bytes_text, kept_by_layers, total_bytes
 from fnn.diagnostics.summary_html import html_table
 from fnn.layer import Key, Layer, PyTree, map_layers
+from fnn.tables import table
 
 _FORWARD, _BACKWARD = "fnn forward of ", "fnn backward of "
 _FACTORS = ("", "k", "M", "G", "T", "P")
@@ -54,7 +54,7 @@ class Summary(NamedTuple):
 
     def to_html(self, caption: str = "Layers of the network") -> str:
         """The same as a `<table>` for a page: a caption, headers of rows and columns, no script."""
-        return html_table(caption, _HEAD, self._lines(), _cells(self.total))
+        return html_table(caption, _HEAD, self._lines(), _cells(self.total), left=2)
 
     def _lines(self) -> list[list[str]]:
         own = self.containers

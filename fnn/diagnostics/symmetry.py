@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.layer import PyTree
+from fnn.tables import table
 from fnn.tree import paths
 
 Side = Literal["incoming", "outgoing"]

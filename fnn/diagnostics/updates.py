@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.dtypes import accumulation_dtype
 from fnn.gradient import value_and_grad
 from fnn.layer import Array, Layer, PyTree, Static
 from fnn.losses import Loss
 from fnn.optimizers import Optimizer
+from fnn.tables import table
 from fnn.train.options import Batch
 from fnn.train.state import TrainState, step_key
 from fnn.train.step import unpacked

@@ -4,44 +4,14 @@ import html
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from html_pages import Page
 from reports import METHODS, NASTY, full_report, network_report, row
 
 from fnn.check.reports.report import Report
 
-VOID = {"meta", "br", "hr", "img", "input", "link"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, the text of each element that was closed, and whether all were."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.texts = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append([tag, ""])
-
-    def handle_data(self, data):
-        if self.open:
-            self.open[-1][1] += data
-
-    def handle_endtag(self, tag):
-        opened, text = self.open.pop()
-        assert opened == tag
-        self.texts.append((tag, text))
-        if self.open:
-            self.open[-1][1] += text
-
-    def of(self, tag):
-        return [text for found, text in self.texts if found == tag]
 
 
 REPORTS = {"leaf": full_report(), "network": network_report(), "right": Report("a", (row(),))}

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from html_pages import Page
 
 from fnn.cli import main
 
@@ -47,7 +48,16 @@ def run(name, *options, data="batch.npz", loss=LOSS):
 
 
 def test_one_check_alone(here, capsys):
-    assert run("sound", "--check", "classes", "--check", "data") == 0
+    written = ("--html", "found.html", "--json", "found.json")
+    assert run("sound", "--check", "classes", "--check", "data", *written) == 0
+    page = Page((here / "found.html").read_text("utf-8"))
+    assert page.of("title") == ["patients_for_fnn:sound: healthy"]
+    assert [text.split()[:2] for text in page.of("li")][:2] == [["Verdicts"], ["What", "was"]]
+    assert page.of("strong") == ["data", "classes"]
+    asked = dict(zip(page.of("dt"), page.of("dd"), strict=True))
+    assert asked["data"] == "batch.npz"
+    assert asked["check"] == '["classes", "data"]'
+    assert json.loads((here / "found.json").read_text())["ok"] is True
     out, err = capsys.readouterr()
     assert out.startswith("healthy: 2 checks")
     assert err == ""
@@ -76,7 +86,12 @@ def test_a_sick_network_exits_with_1_and_names_illness_and_layer(here, capsys):
 
 
 def test_labels_that_cannot_be_exit_with_1(here, capsys):
-    assert run("narrow") == 1
+    assert run("narrow", "--html", "found.html") == 1
+    page = Page((here / "found.html").read_text("utf-8"))
+    assert "sick: labels out of range" in page.of("p")
+    first = next(text for text in page.of("li") if text.startswith("✗ sick"))
+    assert "from 0 to 2, and the network has 2 outputs" in first
+    assert "number the classes from 0" in first
     out, _ = capsys.readouterr()
     assert out.startswith("sick: labels out of range")
     assert "from 0 to 2, and the network has 2 outputs" in out

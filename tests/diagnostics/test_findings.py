@@ -18,10 +18,10 @@ TARGET = RNG.integers(0, 3, 40)
 LOSS = softmax_cross_entropy()
 
 
-def deep(activation, kernel, depth=6, bias=0.0):
+def deep(activation, kernel, depth=6, bias=0.0, width=16):
     blocks = {}
     for i in range(1, depth + 1):
-        blocks[f"hidden_{i}"] = layers.linear(16, kernel_init=kernel, bias_init=constant(bias))
+        blocks[f"hidden_{i}"] = layers.linear(width, kernel_init=kernel, bias_init=constant(bias))
         blocks[f"act_{i}"] = activation()
     return chain(**blocks, logits=layers.linear(3))
 
@@ -119,3 +119,42 @@ def test_the_ratios_of_a_step_are_those_of_the_step():
         step = np.asarray(after.params[name].w) - old[name].w
         expected = np.linalg.norm(step) / np.linalg.norm(old[name].w)
         np.testing.assert_allclose(found.leaves[f"{name}/w"], expected, rtol=1e-3)
+
+
+def counted(params, depth, x):
+    """(dead, always on) units of each layer of rectifiers, but where all that comes in is 0."""
+    counts = []
+    for i in range(1, depth + 1):
+        layer = params[f"hidden_{i}"]
+        before = x @ np.asarray(layer.w) + np.asarray(layer.b)
+        on, fed = before > 0, before != 0
+        seen = fed.any(0)
+        counts.append(((~on.any(0) & seen).sum(), ((on == fed).all(0) & seen).sum()))
+        x = np.maximum(before, 0)
+    return counts
+
+
+@pytest.mark.parametrize(("width", "depth"), [(8, 6), pytest.param(16, 12, marks=pytest.mark.slow)])
+def test_dead_units_are_more_than_depth_alone_leaves(width, depth):
+    """In many narrow networks a quarter of a layer is dead, and as many units are always on."""
+    net = deep(layers.relu, he_normal, depth, width=width)
+    look = health(net, LOSS, spectra=0, histogram_sample=1)
+
+    def asked(seed, bias):
+        params, state = net.init(jax.random.key(seed), X)
+        for i in range(1, depth + 1):
+            layer = params[f"hidden_{i}"]
+            params[f"hidden_{i}"] = layer._replace(b=layer.b + bias)
+        found = look(params, state, X, TARGET)
+        rows = [row for row in found.rows if row.dead is not None]
+        assert [(row.dead.sum(), row.always.sum()) for row in rows] == counted(params, depth, X)
+        kinds = {each.kind for each in findings(found)}
+        return max(row.dead.mean() for row in rows) > Limits().dead, "dead" in kinds
+
+    alarms = []
+    for seed in range(20):
+        alarms.append(asked(seed, 0.0))
+        assert asked(seed, -2.0) == (True, True)
+    by_share, by_chance = np.sum(alarms, axis=0)
+    assert by_share >= 4
+    assert by_chance == 0

@@ -123,7 +123,10 @@ def test_it_shows_what_is_new_until_it_is_told_to_wait(browser, tmp_path):
         end = time.monotonic() + 6
         while time.monotonic() < end:
             time.sleep(0.25)
-            if f"step {step}," in browser.run('document.querySelector(".status").textContent'):
+            said = browser.run(
+                'document.querySelector(".status")?.textContent || ""'
+            )  # it may load
+            if f"step {step}," in said:
                 return True
         return False
 

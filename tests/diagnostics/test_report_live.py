@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from pages import CONFIG, HOSTILE, Page, fitted
+from html_pages import Page
+from pages import CONFIG, HOSTILE, fitted
 
 from fnn import logs
 from fnn.diagnostics import report

@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from pages import HOSTILE, LAYER, Page, every_section
+from html_pages import Page
+from pages import HOSTILE, LAYER, every_section
 from pictures import every_picture
 
 from fnn.diagnostics import report, statistics
@@ -95,9 +96,10 @@ def test_the_blocks_of_a_layers_values(values, blocks):
 
 def test_findings_are_verdicts():
     found = Finding("hidden", "vanishing", 1e-6, "start with he_normal")
-    page = Page(report.page("a", [report.verdicts([found])]))
-    assert page.of("li")[-1].split() == [
-        *("✗", "sick", "vanishing", "hidden", "1e-06start", "with", "he_normal")
+    page = Page(report.page("a", [report.verdicts([found, found._replace(path="other")])]))
+    assert [line.split() for line in page.of("li")[-2:]] == [
+        ["✗", "sick", "vanishing", "hidden:", "1e-06start", "with", "he_normal"],
+        ["✗", "sick", "vanishing", "other:", "1e-06"],  # the advice is said
     ]
     assert "Nothing found." in Page(report.page("a", [report.verdicts([])])).of("p")
 

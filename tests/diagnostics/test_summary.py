@@ -174,6 +174,12 @@ def test_columns_are_escaped_too():
     assert "tfoot" not in page
 
 
+def test_columns_of_words_are_told_from_numbers():
+    page = html_table("what", ["a", "b", "c"], [["d", "e", "1"]], None, left=2)
+    assert '<th scope="col" class="words">b</th><th scope="col">c</th>' in page
+    assert '<td class="words">e</td><td>1</td>' in page
+
+
 def test_a_row_of_another_width_is_refused():
     with pytest.raises(ValueError, match=r"expected 2 cells in a row, got \['a'\]"):
         html_table("what", ["one", "two"], [["a"]], None)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from fnn.check.mutation.mutants import Mutant
 from fnn.check.reports.report import GradientError
-from fnn.check.reports.text import table
+from fnn.tables import table
 
 Outcome = Literal["killed", "survived", "equivalent"]
 

@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fnn.tables import table
+
 if TYPE_CHECKING:
     from fnn.check.networks import NetworkReport
     from fnn.check.reports.report import Branch, Report, Row, Verdict
@@ -143,20 +145,6 @@ def by_leaf(rows: Iterable["Row"]) -> dict[str, list["Row"]]:
 def failure_section(failures: Sequence["Row"], prefix: str = "") -> list[str]:
     """One paragraph for each leaf with a failure: its first, and which methods found it too."""
     return [f"\n{prefix}{first}{_also(others)}" for first, *others in by_leaf(failures).values()]
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Aligned columns under a rule: the first `left` of them flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            text.ljust(width) if i < left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join(padded).rstrip()
-
-    return [line(head), "  ".join("-" * width for width in widths), *map(line, lines)]
 
 
 def _narrowed(columns: Columns, rows: Iterable["Row"], width: int) -> list[str]:

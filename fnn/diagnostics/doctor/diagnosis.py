@@ -2,9 +2,10 @@
 
 import json
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-from fnn.check.reports.text import table
+from fnn.tables import table
 
 SCHEMA = "fnn.diagnosis/1"
 
@@ -48,18 +49,20 @@ class Diagnosis(NamedTuple):
         """Their names, each once."""
         return tuple(dict.fromkeys(verdict.illness for verdict in self.sick))
 
+    @property
+    def said(self) -> str:
+        """The diagnosis in one line."""
+        if self.sick:
+            return f"sick: {', '.join(self.illnesses)}"
+        return f"healthy: {sum(v.status == 'ok' for v in self.verdicts)} checks found nothing"
+
     def __str__(self) -> str:
         lines = [
             [each.check, each.illness or each.status, each.path, each.found]
             for each in self.verdicts
         ]
         sick = self.sick
-        head = (
-            f"sick: {', '.join(self.illnesses)}"
-            if sick
-            else f"healthy: {sum(v.status == 'ok' for v in self.verdicts)} checks found nothing"
-        )
-        page = [head, *table(["check", "verdict", "where", "what was found"], lines, left=4)]
+        page = [self.said, *table(["check", "verdict", "where", "what was found"], lines, left=4)]
         if sick:
             page += ["", "What to do:"]
             page += [f"  {v.illness}{' at ' + v.path if v.path else ''}: {v.advice}" for v in sick]
@@ -77,6 +80,21 @@ class Diagnosis(NamedTuple):
             "verdicts": [{**v._asdict(), "value": _number(v.value)} for v in self.verdicts],
         }
         return json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_html(self, title: str = "Diagnosis", asked: Mapping[str, Any] | None = None) -> str:
+        """One HTML page that loads nothing: the verdicts, sick ones first, and where they were made.
+
+        Args:
+          title: of the page, such as the network's name; plain text.
+          asked: what the doctor was given, by name, to be told on the page.
+        """
+        from fnn.diagnostics import report  # which reads the types of this module
+
+        sections = [report.verdicts(self)]
+        if asked:
+            sections.append(report.facts("What was asked", asked))
+        status = report.Status("healthy" if self.ok else "sick", self.said)
+        return report.page(title, [*sections, report.machine()], status=status)
 
 
 def ok(check: str, found: str, value: float | None = None) -> Verdict:

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import check
-from fnn.check.precision import exact, widen
 from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
 from fnn.diagnostics.doctor.patient import Patient
 from fnn.gradient import auto_value_and_grad, value_and_grad
@@ -32,6 +30,9 @@ def gradient(patient: Patient) -> Verdict:
     forward pass. Where they differ, `fnn.check.network` proves every layer and names the first that is
     wrong; ties and kinks, where both are right, are known to it.
     """
+    from fnn import check  # which nothing else of this package needs, and takes its time to import
+    from fnn.check.precision import exact, widen
+
     x, target = patient.some(patient.budget.proof)
     with exact():
         given = widen((patient.params, patient.state, x, target))

@@ -2,7 +2,7 @@
 
 from fnn.diagnostics.doctor.diagnosis import Verdict, ok, sick
 from fnn.diagnostics.doctor.patient import Patient
-from fnn.diagnostics.findings import Finding, Kind, Limits, findings
+from fnn.diagnostics.findings import Finding, Kind, findings
 from fnn.diagnostics.health import health
 
 _NAMES: dict[Kind, str] = {
@@ -15,9 +15,6 @@ _NAMES: dict[Kind, str] = {
     "constant": "constant signal",
     "collapsed": "collapsed signal",
 }
-# Of a layer's units, so many may be dead before training: with 32 units in each of 8 layers, He's weights
-# leave a quarter dead at times, and such networks learn.
-LIMITS = Limits(dead=0.5)
 _EXAMPLES = 128  # so that a unit that fires on one in forty is hardly ever taken for dead
 
 
@@ -31,7 +28,7 @@ def signals(patient: Patient) -> list[Verdict]:
     look = health(patient.net, patient.loss)
     found = look(patient.params, patient.state, x, target, patient.key)
     by_kind: dict[Kind, list[Finding]] = {}
-    for finding in findings(found, limits=LIMITS):
+    for finding in findings(found):
         by_kind.setdefault(finding.kind, []).append(finding)
     if not by_kind:
         return [ok("signals", f"{len(found.rows)} layers pass values and gradients on")]

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.plots.colours import BLUE, MUTED, VERMILLION
 from fnn.diagnostics.plots.figure import empty_figure, plain
 from fnn.diagnostics.plots.text import bar
+from fnn.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

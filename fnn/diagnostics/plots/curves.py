@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.plots.colours import BLUE, LINES, VERMILLION, category
 from fnn.diagnostics.plots.figure import empty_figure, logarithmic, plain
 from fnn.diagnostics.plots.text import sparkline
 from fnn.extras import require
+from fnn.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.plots.colours import SCALE, SIGNED
 from fnn.diagnostics.plots.figure import colour_bar, empty_figure, filled, frame, grid_of
 from fnn.diagnostics.plots.text import image_text
+from fnn.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.plots.colours import LETTERS, TEXT, category, mark
 from fnn.diagnostics.plots.figure import empty_figure
 from fnn.extras import require
+from fnn.tables import table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,6 +19,7 @@ from fnn.diagnostics.report.page import write as write
 from fnn.diagnostics.report.sections import Section as Section
 from fnn.diagnostics.report.sections import facts as facts
 from fnn.diagnostics.report.sections import health as health
+from fnn.diagnostics.report.sections import machine as machine
 from fnn.diagnostics.report.sections import picture as picture
 from fnn.diagnostics.report.sections import summary as summary
 from fnn.diagnostics.report.sections import table as table

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fnn.check.reports.text import table as text_table
 from fnn.diagnostics.plots.curves import COURSE_HEAD, course_line, smoothed
 from fnn.diagnostics.report.chart import Curve, chart
 from fnn.diagnostics.report.sections import Section, table, with_twin
 from fnn.logs.record import record, scalars
+from fnn.tables import table as text_table
 from fnn.train.fit import Report
 
 _ROWS = 12  # of the table of the last reports

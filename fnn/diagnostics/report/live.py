@@ -7,10 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fnn.check.reports.environment import environment
 from fnn.diagnostics.report.history import History
 from fnn.diagnostics.report.page import Status, page, write
-from fnn.diagnostics.report.sections import Section, facts
+from fnn.diagnostics.report.sections import Section, facts, machine
 from fnn.train.fit import Report
 
 
@@ -103,6 +102,13 @@ class Live:
         write(self.path, shown)
         self._written = time.monotonic()
 
+    def end(self, *, stopped_by: str | None = None) -> None:
+        """Write the last page, of a run that finished or that something stopped, as the context does."""
+        if stopped_by is None:
+            self.write(Status("finished", f"finished; {self._progress()}"))
+        else:
+            self.write(Status("stopped", f"stopped by {stopped_by}; {self._progress()}"))
+
     def __enter__(self) -> Self:
         self.write()
         return self
@@ -114,10 +120,10 @@ class Live:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            self.write(Status("finished", f"finished; {self._progress()}"))
+            self.end()
         else:
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            self.write(Status("stopped", f"stopped by {said}; {self._progress()}"))
+            self.end(stopped_by=said)
 
     def _write_if_due(self) -> None:
         if self._written is None or time.monotonic() - self._written >= self._every:
@@ -131,10 +137,8 @@ class Live:
         return f"epoch {last['epoch']:.4g}{of}, step {last['step']:,}, loss {last['loss']:.4g}"
 
     def _origin(self) -> list[Section]:
-        here = environment()._asdict()
-        del here["dtype"], here["matmul_precision"]  # of the gradient check alone
         config = [] if self._config is None else [facts(_OWN[2], self._config)]
-        return [*config, facts(_OWN[3], here)]
+        return [*config, machine(title=_OWN[3])]
 
 
 _OWN = ("Curves", "Reports", "Configuration", "Versions and machine")

@@ -12,9 +12,9 @@ from fnn.diagnostics.report.sections import Section
 
 
 class Status(NamedTuple):
-    """How far the run is."""
+    """How far the run is, or what the doctor says of the network."""
 
-    kind: Literal["running", "finished", "stopped"]
+    kind: Literal["running", "finished", "stopped", "healthy", "sick"]
     said: str
 
 

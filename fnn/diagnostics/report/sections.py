@@ -84,6 +84,8 @@ def with_twin(drawn: str, title: str, said: str) -> str:
 def verdicts(found: Diagnosis | Iterable[Verdict | Finding], *, title: str = "Verdicts") -> Section:
     """A line each of what the doctor says, or of `findings`; what is wrong stands first.
 
+    Advice that several lines share is said once, with the first of them.
+
     Raises:
       ValueError: a status that is none of the doctor's.
     """
@@ -99,7 +101,11 @@ def verdicts(found: Diagnosis | Iterable[Verdict | Finding], *, title: str = "Ve
             said = ", ".join(map(repr, _MARKS))
             raise ValueError(f"verdicts: expected a status of {said}, got {line.status!r}")
     lines.sort(key=lambda line: list(_MARKS).index(line.status))
-    items = "".join(map(_verdict, lines))
+    told: set[str] = set()
+    items = ""
+    for line in lines:
+        items += _verdict(line._replace(advice="") if line.advice in told else line)
+        told.add(line.advice)
     return Section(
         title, f'<ul class="verdicts">{items}</ul>' if items else "<p>Nothing found.</p>"
     )
@@ -110,7 +116,7 @@ def _verdict(line: Verdict) -> str:
     advice = f'<br><span class="advice">{escape(line.advice)}</span>' if line.advice else ""
     return (
         f'<li class="{line.status.replace(" ", "-")}"><span class="mark">{_MARKS[line.status]}</span> '
-        f"<strong>{escape(line.illness or line.check)}</strong>{where} {escape(line.found)}{advice}</li>"
+        f"<strong>{escape(line.illness or line.check)}</strong>{where}: {escape(line.found)}{advice}</li>"
     )
 
 
@@ -130,7 +136,18 @@ def health(found: Health, *, title: str = "Health") -> Section:
     lines = [[*_health_cells(row), ", ".join(marks.get(row.path, []))] for row in found.rows]
     caption = f"loss {float(found.loss):.4g} on {found.examples} examples"
     said = verdicts(wrong).body if wrong else "<p>Every layer is within its limits.</p>"
-    return Section(title, said + scrolling(html_table(caption, _HEALTH, lines, None), title))
+    return Section(
+        title, said + scrolling(html_table(caption, _HEALTH, lines, None, left=2), title)
+    )
+
+
+def machine(*, title: str = "Versions and machine") -> Section:
+    """Where this process runs, and with which versions."""
+    from fnn.check.reports.environment import environment  # with all of the checker
+
+    here = environment()._asdict()
+    del here["dtype"], here["matmul_precision"]  # of the gradient check alone
+    return facts(title, here)
 
 
 _HEALTH = (
