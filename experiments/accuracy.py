@@ -56,7 +56,7 @@ RECIPES: dict[Name, Recipe] = {
     "fashion-mnist": Recipe(
         lambda: models.convnet(10, channels=(32, 64, 96), dropout_rate=0.3),
         augment.compose(augment.random_crop(2), augment.horizontal_flip()),
-        epochs=14,
+        epochs=22,
         rate=3e-3,
         weight_decay=0.05,
         smoothing=0.1,

@@ -22,8 +22,8 @@ from experiments.pictures import Invert, read_picture
 from experiments.plan import data_folder
 from experiments.screen import Screen
 from fnn import data
-from fnn.check.reports.text import table
 from fnn.extras import require
+from fnn.tables import table
 
 DONE, MISUSED = 0, 2
 POSITIONAL: Any = require("tyro.conf", "experiments").Positional

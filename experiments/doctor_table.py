@@ -14,8 +14,8 @@ import time
 
 import jax
 
-from fnn.check.reports.text import table
 from fnn.diagnostics.doctor import Diagnosis, doctor
+from fnn.tables import table
 from tests.diagnostics.sick_networks import Case, healthy, sick
 
 

@@ -4,7 +4,8 @@
     python -m experiments.mnist --model mlp --dataset mnist --data-dir DATA
 
 It shows the network, proves the gradient of each of its layers on a real batch in float64, trains, and
-tests. The weights, the log, the settings and four pictures go to the folder --out. Ctrl-C or SIGTERM ends
+tests. The weights, the log, the settings and four pictures go to the folder --out, and a page to look at
+in a browser while it trains, report.html. Ctrl-C or SIGTERM ends
 the training, what was learned until then is saved, and the same command with --resume goes on from there;
 with --save-every it does after a kill -9 as well.
 """
@@ -23,26 +24,39 @@ import jax
 import numpy as np
 
 from experiments import results
+from experiments.folder import LOG
 from experiments.networks import Classifier, save, weights_file
 from experiments.plan import Config, Plan, describe, prepare
 from experiments.record import Record
 from experiments.resume import Saves, Terminated, terminable
+from experiments.run_page import RunPage
 from experiments.screen import Screen
 from fnn import augment, check, train
-from fnn.diagnostics import summary
+from fnn.diagnostics import report, summary
 from fnn.extras import require
 from fnn.losses import softmax_cross_entropy
 from fnn.optimizers import Optimizer, adam
 from fnn.optimizers.schedules import cosine_with_warmup
+from fnn.train.options import Augmentation
 
 DONE, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 CHECKED_IMAGES = 32
 STEPS_PER_CALL = 8
 LOSS = softmax_cross_entropy()
-AUGMENTATION = augment.affine(
-    augment.rotate(10), augment.scale(0.9, 1.1), augment.shear(0.1), augment.translate(2)
-)
 METRICS = {"accuracy": train.accuracy}
+
+
+def augmentation(height: int, width: int) -> Augmentation:
+    """Of --augment: images of 28 × 28 move by up to two pixels, and others by as much of their side.
+
+    Two pixels of the digits' eight would take most of a stroke out of the picture.
+    """
+    return augment.affine(
+        augment.rotate(10),
+        augment.scale(0.9, 1.1),
+        augment.shear(0.1),
+        augment.translate(height / 14, width / 14),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +86,8 @@ def run(plan: Plan, screen: Screen) -> int:
 
     screen.section("network")
     batch = jax.ShapeDtypeStruct((config.batch_size, *shape), np.float32)
-    screen.say(str(summary(net, batch)))
+    layers = summary(net, batch)
+    screen.say(str(layers))
     screen.say("One step's operations, without loss and optimizer.")
     optimizer = adam(cosine_with_warmup(plan.rate, plan.steps, warmup_steps=plan.steps // 10))
     state = train.init(net, optimizer, jax.random.key(config.seed), batch)
@@ -83,15 +98,17 @@ def run(plan: Plan, screen: Screen) -> int:
         screen.fail(f"cannot resume: {error}")
         return MISUSED
 
-    if config.check_gradients and not proved(plan, state, screen):
+    page = RunPage(plan, LOSS)
+    page.add(report.summary(layers))
+    if config.check_gradients and not proved(plan, state, page, screen):
         screen.fail("a gradient is wrong: there is nothing to train with")
         return FAILED
 
     screen.section(f"training, {plan.epochs} epochs of {plan.steps // plan.epochs} steps")
-    with Record(config.out / results.LOG, config.batch_size) as record:
+    with Record(config.out / LOG, config.batch_size) as record:
         resume(plan, state, record, screen)
         start = time.perf_counter()
-        code, state = fit(plan, optimizer, state, record, saves, screen)
+        code, state = fit(plan, optimizer, state, record, saves, page, screen)
         seconds = time.perf_counter() - start
     if int(state.step) == 0:
         screen.fail("nothing was learned yet, so nothing is saved")
@@ -106,20 +123,20 @@ def run(plan: Plan, screen: Screen) -> int:
     if record.last is not None:
         screen.say(results.speed(record, seconds))
     if not record.empty:
-        results.draw_training(config.out, record, classifier)
+        results.draw_training(config.out, record, classifier, page)
     accuracy = None
     if code == DONE:
         last = evaluation(plan, state, record)
         accuracy = float(last.metrics["accuracy"])
         screen.section("test")
-        screen.say(results.tested(config.out, last, dataset))
-    results.end(config.out, record, int(state.step), seconds, accuracy)
+        screen.say(results.tested(config.out, last, dataset, page))
+    page.end(record, results.end(config.out, record, int(state.step), seconds, accuracy))
     screen.section("left for you")
     screen.say(results.left(config.out))
     return code
 
 
-def proved(plan: Plan, state: train.TrainState, screen: Screen) -> bool:
+def proved(plan: Plan, state: train.TrainState, page: RunPage, screen: Screen) -> bool:
     """Check every layer of this very network on the first training images."""
     screen.section(f"gradients of every layer, on {CHECKED_IMAGES} training images, in float64")
     x, y = (part[:CHECKED_IMAGES] for part in plan.examples)
@@ -129,6 +146,7 @@ def proved(plan: Plan, state: train.TrainState, screen: Screen) -> bool:
             plan.net, LOSS, x, y, params=state.params, state=state.state, key=state.key
         )
     screen.say(f"{proof}\nchecked in {time.perf_counter() - start:.1f} s")
+    page.add(report.text("Gradients", proof))
     return proof.ok
 
 
@@ -159,16 +177,21 @@ def fit(
     state: train.TrainState,
     record: Record,
     saves: Saves,
+    page: RunPage,
     screen: Screen,
 ) -> tuple[int, train.TrainState]:
     """Train until the end, a signal or a number that is not finite: (exit code, last good state)."""
     config = plan.config
     if int(state.step) == plan.steps:
-        screen.say("all of it was made before")
+        screen.say(
+            f"the run is finished: all {plan.steps} steps of its {plan.epochs} epochs were made before. "
+            "A longer one is another run, as the learning rate falls over the whole of it: give more "
+            "--epochs and another --out"
+        )
         return DONE, state
     try:
         with screen.bar(plan.steps) as bar:
-            for report in train.fit(
+            for each in train.fit(
                 plan.net,
                 LOSS,
                 optimizer,
@@ -179,27 +202,28 @@ def fit(
                 validation=plan.held_out,
                 gradient=config.gradient,
                 metrics=METRICS,
-                augment=AUGMENTATION if config.augment else None,
+                augment=augmentation(*plan.examples[0].shape[1:3]) if config.augment else None,
                 # Within a scan of several steps, jax.grad's convolutions take a slow path on a CPU.
                 steps_per_call=STEPS_PER_CALL if config.gradient == "hand" else 1,
             ):
                 if record.empty:
                     results.begin(config.out, plan.settings)
-                record.add(report)
-                state = report.train_state
-                saves.follow(report, record)
-                bar.update(
-                    report.steps, f"epoch {math.ceil(report.epochs)}/{plan.epochs}", record.now
-                )
-                if report.evaluation is not None:
-                    screen.say(f"epoch {int(report.epochs):>2}/{plan.epochs}  {record.epoch}")
+                record.add(each)
+                state = each.train_state
+                saves.follow(each, record)
+                page.follow(each, record)
+                bar.update(each.steps, f"epoch {math.ceil(each.epochs)}/{plan.epochs}", record.now)
+                if each.evaluation is not None:
+                    screen.say(f"epoch {int(each.epochs):>2}/{plan.epochs}  {record.epoch}")
     except KeyboardInterrupt as error:
         code = _code(error)
         name = "SIGTERM" if code == TERMINATED else "Ctrl-C"
         screen.fail(f"stopped by {name} after {int(state.step)} of {plan.steps} steps")
+        page.stopped(name)
         return code, state
     except train.NonFiniteError as error:
         screen.fail(str(error))
+        page.stopped(str(error))
         return FAILED, error.train_state
     return DONE, state
 

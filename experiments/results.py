@@ -11,16 +11,14 @@ import jax
 import numpy as np
 
 import fnn
-from experiments import resume
+from experiments.folder import EVENTS, LOG, PAGE, PICTURES, clear
 from experiments.networks import Classifier, weights_file
 from experiments.record import Record
-from fnn.check.reports.text import table
+from experiments.run_page import RunPage
 from fnn.data import Dataset
-from fnn.diagnostics import first_layer_filters, plots
+from fnn.diagnostics import first_layer_filters, plots, report
+from fnn.tables import table
 from fnn.train import Evaluation, confusion_matrix
-
-PICTURES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
-LOG = "log.jsonl"
 
 
 def begin(out: Path, settings: Mapping[str, Any], resumed: bool = False) -> None:
@@ -30,19 +28,18 @@ def begin(out: Path, settings: Mapping[str, Any], resumed: bool = False) -> None
     the checkpoints of a run that is resumed stay.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*PICTURES, *(() if resumed else (LOG,)), "result.json"):
-        (out / name).unlink(missing_ok=True)
-    if not resumed:
-        resume.forget(out)
+    clear(out, resumed=resumed)
     versions = {"fnn": fnn.__version__, "jax": jax.__version__, "python": platform.python_version()}
     device = jax.devices()[0]
     machine = {"device": device.device_kind, "devices": jax.device_count(), "cores": os.cpu_count()}
     write_json(out / "config.json", {**settings, "versions": versions, "machine": machine})
 
 
-def end(out: Path, record: Record, steps: int, seconds: float, accuracy: float | None) -> None:
+def end(
+    out: Path, record: Record, steps: int, seconds: float, accuracy: float | None
+) -> dict[str, Any]:
     """Write the numbers that the run ended with, after so many good steps; tested, if it is finished."""
-    result = {
+    result: dict[str, Any] = {
         "finished": accuracy is not None,
         "steps": steps,
         "training_seconds": record.seconds + seconds,
@@ -51,6 +48,7 @@ def end(out: Path, record: Record, steps: int, seconds: float, accuracy: float |
         "largest_gradient_distance": record.largest_distance,
     }
     write_json(out / "result.json", result)
+    return result
 
 
 def speed(record: Record, seconds: float) -> str:
@@ -71,22 +69,29 @@ def speed(record: Record, seconds: float) -> str:
     return text
 
 
-def draw_training(out: Path, record: Record, classifier: Classifier) -> None:
-    """The curves and the first layer's filters."""
+def draw_training(out: Path, record: Record, classifier: Classifier, page: RunPage) -> None:
+    """The curves, which the page draws by itself, and the first layer's filters."""
     plots.save(plots.curves(record.training, record.held_out), out / "curves.png")
     shape = classifier.centre.mean.shape
     images = first_layer_filters(classifier.net, classifier.params, shape)
     title = f"first-layer filters of the {classifier.model}"
-    plots.save(plots.filters(images, title), out / "filters.png")
+    figure = plots.filters(images, title)
+    plots.save(figure, out / "filters.png")
+    page.add(report.picture("Filters", figure, plots.filters_text(images)))
 
 
-def tested(out: Path, evaluation: Evaluation, dataset: Dataset) -> str:
+def tested(out: Path, evaluation: Evaluation, dataset: Dataset, page: RunPage) -> str:
     """Draw the mistakes and the confusions of the last evaluation; these in words, too."""
     images, target, classes = dataset.test.x[..., 0], dataset.test.y, dataset.classes
     probabilities = np.asarray(jax.nn.softmax(evaluation.prediction))
     counts = confusion_matrix(probabilities.argmax(axis=1), target, len(classes))
-    plots.save(plots.mistakes(images, target, probabilities, classes), out / "mistakes.png")
-    plots.save(plots.confusion(counts, classes), out / "confusion.png")
+    said = target, probabilities, classes
+    figure = plots.mistakes(images, *said)
+    plots.save(figure, out / "mistakes.png")
+    page.add(report.picture("Worst mistakes", figure, plots.mistakes_text(*said)))
+    figure = plots.confusion(counts, classes)
+    plots.save(figure, out / "confusion.png")
+    page.add(report.picture("Confusion", figure, plots.confusion_text(counts, classes)))
     # Long names stand before the rows alone, and their numbers above the columns.
     long = max(map(len, classes)) > 3
     rows = [f"{i} {name}" if long else name for i, name in enumerate(classes)]
@@ -107,7 +112,7 @@ def tested(out: Path, evaluation: Evaluation, dataset: Dataset) -> str:
 
 def left(out: Path) -> str:
     """The files of the run, and what to do with them."""
-    names = [weights_file(out).name, LOG, "config.json", "result.json", *PICTURES]
+    names = [PAGE, weights_file(out).name, LOG, "config.json", "result.json", *PICTURES, EVENTS]
     found = [name for name in names if (out / name).exists()]
     return f"{out}: {', '.join(found)}\nnext: python -m experiments.classify {out} --sample 5"
 

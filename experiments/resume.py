@@ -1,20 +1,17 @@
 """How a run of `experiments.mnist` survives Ctrl-C, SIGTERM and kill -9: its checkpoints."""
 
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from experiments.folder import CHECKPOINTS
 from experiments.plan import Plan
 from experiments.record import Record
 from experiments.screen import Screen
 from fnn import train
-
-FOLDER = "checkpoints"
 
 
 class Terminated(KeyboardInterrupt):
@@ -43,7 +40,9 @@ class Saves:
     """The checkpoints of one run, in its folder --out; nothing is imported before the first is used."""
 
     def __init__(self, plan: Plan, screen: Screen) -> None:
-        self._saved = train.checkpoints(plan.config.out / FOLDER, keep=2, settings=plan.identity)
+        self._saved = train.checkpoints(
+            plan.config.out / CHECKPOINTS, keep=2, settings=plan.identity
+        )
         self._every = plan.config.save_every
         self._resumes = plan.config.resume
         self._screen = screen
@@ -90,8 +89,3 @@ class Saves:
             self._screen.fail(f"no checkpoint of step {int(state.step)}: {error}; {otherwise}")
         else:
             self._made = int(state.step)
-
-
-def forget(out: Path) -> None:
-    """Take away the checkpoints of an earlier run."""
-    shutil.rmtree(out / FOLDER, ignore_errors=True)

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.check.reports.text import table
 from fnn.compose.watch import Kept
 from fnn.dtypes import accumulation_dtype
 from fnn.initializers import orthogonal
@@ -22,6 +21,7 @@ from fnn.layer import Array, Key, Layer, PyTree, Static, map_layers
 from fnn.layers.maxout import MaxoutParams
 from fnn.layers.weight_norm import WeightNormParams
 from fnn.random import child_key
+from fnn.tables import table
 from fnn.tap import watched_leaves
 
 

@@ -84,7 +84,7 @@ class TestAWholeRun:
         out, _ = finished
         assert {path.name for path in out.iterdir()} == {
             "weights.safetensors", "log.jsonl", "config.json", "result.json",
-            "curves.png", "filters.png", "mistakes.png", "confusion.png",
+            "curves.png", "filters.png", "mistakes.png", "confusion.png", "report.html",
         }  # fmt: skip
         for picture in out.glob("*.png"):
             assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -216,7 +216,7 @@ def test_a_run_that_learned_nothing_leaves_what_was_there(fit, code, tmp_path, m
     earlier = {"weights.safetensors", "log.jsonl", "config.json", "result.json", "curves.png"}
     for name in earlier:
         (tmp_path / name).write_text("earlier")
-    assert mnist.main([*SMALL, "--out", str(tmp_path)]) == code
+    assert mnist.main([*SMALL, "--out", str(tmp_path), "--overwrite"]) == code
     assert "nothing was learned yet" in capsys.readouterr().out
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         earlier, "earlier"
@@ -256,42 +256,6 @@ def test_a_wrong_gradient_stops_before_the_training(tmp_path, monkeypatch, capsy
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--dataset", "mnist", "--data-dir", "no-such-folder"], "no-such-folder"),
-        (["--dataset", "digits", "--batch-size", "2000"], "batch size from 1 to the 1437"),
-        (["--dataset", "digits", "--epochs", "0"], "--epochs >= 1"),
-        (["--dataset", "digits", "--rate", "nan"], "--rate > 0"),
-    ],
-)
-def test_what_cannot_begin_says_why(arguments, words, capsys):
-    assert mnist.main(arguments) == 2
-    assert words in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("place", ["file", "file/below/it"])
-def test_an_out_that_cannot_be_written_is_refused_before_anything_is_shown(place, tmp_path, capsys):
-    (tmp_path / "file").write_text("mine")
-    assert mnist.main([*SMALL, "--out", str(tmp_path / place)]) == 2
-    printed = capsys.readouterr().out
-    assert "cannot begin: --out" in printed
-    assert str(tmp_path / place) in printed
-    assert "images to train" not in printed
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_an_out_where_nothing_may_be_written_is_refused_with_the_reason(
-    tmp_path, monkeypatch, capsys
-):
-    def forbidden(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("experiments.plan.tempfile.TemporaryFile", forbidden)
-    assert mnist.main([*SMALL, "--out", str(tmp_path / "run")]) == 2
-    assert "Permission denied" in capsys.readouterr().out
-
-
 def test_help_says_what_it_does_and_no_numbers_of_one_machine(capsys):
     with pytest.raises(SystemExit, match="0"):
         mnist.main(["--help"])
@@ -310,7 +274,7 @@ def test_the_environment_names_the_data_folder(monkeypatch, capsys):
 def test_a_second_run_takes_away_the_pictures_of_the_first(tmp_path, monkeypatch):
     out = tmp_path / "run"
     out.mkdir()
-    for name in ("mistakes.png", "curves.png", "result.json", "log.jsonl"):
+    for name in ("mistakes.png", "curves.png", "result.json", "log.jsonl", "report.html"):
         (out / name).write_text("old")
 
     def one_step_and_then_not_finite(net, loss, optimizer, state, *_, **__):
@@ -318,7 +282,9 @@ def test_a_second_run_takes_away_the_pictures_of_the_first(tmp_path, monkeypatch
         yield
 
     monkeypatch.setattr(mnist.train, "fit", one_step_and_then_not_finite)
-    assert mnist.main([*SMALL, "--out", str(out)]) == 1
+    assert mnist.main([*SMALL, "--out", str(out), "--overwrite"]) == 1
     left = {path.name for path in out.iterdir()}
-    assert left == {"weights.safetensors", "config.json", "result.json"}
+    assert left == {"weights.safetensors", "config.json", "result.json", "report.html"}
+    page = (out / "report.html").read_text("utf-8")
+    assert "stopped by no longer finite; no report yet" in page
     assert not json.loads((out / "result.json").read_text())["finished"]

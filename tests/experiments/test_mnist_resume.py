@@ -16,6 +16,7 @@ import pytest
 from experiments import mnist, results
 from experiments.networks import weights_file
 from experiments.resume import Terminated
+from fnn.diagnostics import report
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--dataset", "digits", "--model", "mlp", "--no-check-gradients", "--epochs", "4"]
@@ -40,19 +41,22 @@ def outcome(out):
 def drawn():
     """The bits that the curves are drawn from, in place of pictures, which take longer than training."""
 
-    def curves(out, record, classifier):
-        del classifier
+    def curves(out, record, classifier, page):
+        del classifier, page
         numbers = (*record.training, *record.held_out)
         (out / "curves.png").write_bytes(b"".join(np.asarray(part).tobytes() for part in numbers))
 
     def nothing(*arguments):
         del arguments
 
+    def section(title, *arguments):
+        return report.text(title, arguments)
+
+    names = ("mistakes", "mistakes_text", "confusion", "confusion_text", "save")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(results, "draw_training", curves)
-        patched.setattr(
-            results, "plots", SimpleNamespace(mistakes=nothing, confusion=nothing, save=nothing)
-        )
+        patched.setattr(results, "plots", SimpleNamespace(**dict.fromkeys(names, nothing)))
+        patched.setattr(results, "report", SimpleNamespace(picture=section))
         yield
 
 
@@ -69,12 +73,16 @@ def stop_after(steps, error, monkeypatch):
     fit = mnist.train.fit
 
     def breaking(*arguments, **options):
-        for report in fit(*arguments, **options):
-            if report.steps > steps:
+        for each in fit(*arguments, **options):
+            if each.steps > steps:
                 raise error
-            yield report
+            yield each
 
     monkeypatch.setattr(mnist.train, "fit", breaking)
+
+
+def shown(out):
+    return (out / "report.html").read_text("utf-8")
 
 
 def steps_in(out):
@@ -94,14 +102,20 @@ def test_goes_on_after_a_signal(error, code, words, whole, tmp_path, monkeypatch
         assert run(tmp_path) == code
     printed = capsys.readouterr().out
     assert f"stopped {words}" in printed
+    assert f"stopped {words.partition(' after')[0]}; epoch 2 of 4, step 22" in shown(tmp_path)
     assert "the same command with --resume goes on after step 22" in printed
     assert steps_in(tmp_path) == [22]
     assert run(tmp_path, "--resume") == 0
     assert "resumed after step 22, saved 2" in capsys.readouterr().out
+    assert "finished; epoch 4 of 4, step 44" in shown(tmp_path)
+    assert "The last 4 of 4, the newest first" in shown(tmp_path)
     assert outcome(tmp_path) == whole
     assert steps_in(tmp_path) == [22, 44]
     assert run(tmp_path, "--resume") == 0  # of a run that is at its end
-    assert "all of it was made before" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the run is finished: all 44 steps of its 4 epochs" in printed
+    assert "more --epochs and another --out" in printed
+    assert "finished; epoch 4 of 4, step 44" in shown(tmp_path)
     assert outcome(tmp_path) == whole
 
 
@@ -135,7 +149,7 @@ def test_other_settings_are_refused_with_what_differs(tmp_path, capsys):
     assert "cannot resume: " in printed
     assert "  batch_size: saved 128, now 64\n  rate: saved 0.001, now 0.5\n" in printed
     assert (tmp_path / "result.json").exists()
-    assert run(tmp_path, "--epochs", "1", "--seed", "1") == 0  # anew
+    assert run(tmp_path, "--epochs", "1", "--seed", "1", "--overwrite") == 0  # anew
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -157,6 +171,32 @@ def test_a_full_disk_ends_neither_the_training_nor_the_run(whole, tmp_path, monk
     assert "no checkpoint of step 22: " in printed
     assert "No space left on device" in printed
     assert outcome(tmp_path) == whole
+
+
+def files(out):
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "words"),
+    [
+        (["checkpoints/step_7/run.json", "weights.safetensors"], [], "--resume, which goes on"),
+        (["weights.safetensors", "log.jsonl"], [], "got the weights.safetensors, log.jsonl of an"),
+        (["log.jsonl"], [], "or --overwrite to begin anew"),
+        (["weights.safetensors"], ["--resume"], "expected a checkpoint to go on from"),
+    ],
+)
+def test_an_earlier_run_is_never_lost(there, given, words, tmp_path, capsys):
+    for name in there:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"earlier {name}")
+    before = files(tmp_path)
+    assert run(tmp_path, *given) == 2
+    printed = capsys.readouterr().out
+    assert "cannot begin: --out" in printed
+    assert words in printed
+    assert "images to train" not in printed
+    assert files(tmp_path) == before
 
 
 def test_steps_between_checkpoints_must_be_some(tmp_path, capsys):
