@@ -14,18 +14,22 @@ EVENTS = "events"  # of TensorBoard
 PICTURES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
 
 
-def chosen(out: Path, *, resume: bool, overwrite: bool) -> Path:
-    """The folder itself, but for the default one: the first of runs/mnist, runs/mnist-2, … without a run.
+def chosen(out: Path | None, *, resume: bool, overwrite: bool) -> Path:
+    """The folder that was named; else the first of runs/mnist, runs/mnist-2, … without a run.
 
-    So that the same command can be given twice. A run that is resumed is the last of them.
+    So that the same command can be given twice. A run that is resumed is the last of them, of those that
+    have a checkpoint if any has one.
     """
-    if out != DEFAULT or overwrite:
-        return out
-    last, number = out, 1
-    while learned(out):
-        last, number = out, number + 1
-        out = DEFAULT.with_name(f"{DEFAULT.name}-{number}")
-    return last if resume else out
+    if out is not None or overwrite:
+        return DEFAULT if out is None else out
+    there: list[Path] = []
+    free = DEFAULT
+    while learned(free):
+        there.append(free)
+        free = DEFAULT.with_name(f"{DEFAULT.name}-{len(there) + 1}")
+    if not resume or not there:
+        return free
+    return next((each for each in reversed(there) if CHECKPOINTS in learned(each)), there[-1])
 
 
 def learned(out: Path) -> list[str]:

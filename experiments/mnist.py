@@ -79,10 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(plan: Plan, screen: Screen) -> int:
     """Show, prove, train, test, save; the exit code."""
-    config, dataset, net = plan.config, plan.dataset, plan.net
-    shape = dataset.train.x.shape[1:]
+    config, net = plan.config, plan.net
+    shape = plan.dataset.train.x.shape[1:]
     screen.section("data")
-    screen.say(describe(dataset, config))
+    screen.say(describe(plan.dataset, config))
 
     screen.section("network")
     batch = jax.ShapeDtypeStruct((config.batch_size, *shape), np.float32)
@@ -98,14 +98,28 @@ def run(plan: Plan, screen: Screen) -> int:
         screen.fail(f"cannot resume: {error}")
         return MISUSED
 
-    page = RunPage(plan, LOSS)
-    page.add(report.summary(layers))
+    with RunPage(plan, LOSS) as page:
+        page.add(report.summary(layers))
+        return learn(plan, optimizer, state, saves, page, screen)
+
+
+def learn(
+    plan: Plan,
+    optimizer: Optimizer,
+    state: train.TrainState,
+    saves: Saves,
+    page: RunPage,
+    screen: Screen,
+) -> int:
+    """Prove, train, test and save; the exit code."""
+    config, dataset = plan.config, plan.dataset
     if config.check_gradients and not proved(plan, state, page, screen):
         screen.fail("a gradient is wrong: there is nothing to train with")
         return FAILED
 
+    resumed = int(state.step) > 0
     screen.section(f"training, {plan.epochs} epochs of {plan.steps // plan.epochs} steps")
-    with Record(config.out / LOG, config.batch_size) as record:
+    with Record(plan.out / LOG, config.batch_size) as record:
         resume(plan, state, record, screen)
         start = time.perf_counter()
         code, state = fit(plan, optimizer, state, record, saves, page, screen)
@@ -113,26 +127,26 @@ def run(plan: Plan, screen: Screen) -> int:
     if int(state.step) == 0:
         screen.fail("nothing was learned yet, so nothing is saved")
         return code
-    if record.empty:  # the first call ended before its time, but after a good step
-        results.begin(config.out, plan.settings)
+    if record.empty and not resumed:  # the first call ended before its time, but after a good step
+        results.begin(plan.out, plan.settings)
     classifier = Classifier(
         config.model, dataset.name, dataset.classes, plan.centre, state.params, state.state
     )
-    save(weights_file(config.out), classifier)
+    save(weights_file(plan.out), classifier)
     saves.end(state, stopped=code in (INTERRUPTED, TERMINATED))
     if record.last is not None:
         screen.say(results.speed(record, seconds))
     if not record.empty:
-        results.draw_training(config.out, record, classifier, page)
+        results.draw_training(plan.out, record, classifier, page)
     accuracy = None
     if code == DONE:
         last = evaluation(plan, state, record)
         accuracy = float(last.metrics["accuracy"])
         screen.section("test")
-        screen.say(results.tested(config.out, last, dataset, page))
-    page.end(record, results.end(config.out, record, int(state.step), seconds, accuracy))
+        screen.say(results.tested(plan.out, last, dataset, page))
+    page.end(record, results.end(plan.out, record, int(state.step), seconds, accuracy))
     screen.section("left for you")
-    screen.say(results.left(config.out))
+    screen.say(results.left(plan.out))
     return code
 
 
@@ -155,7 +169,7 @@ def resume(plan: Plan, state: train.TrainState, record: Record, screen: Screen) 
     made = int(state.step)
     if made == 0:
         return
-    results.begin(plan.config.out, plan.settings, resumed=True)
+    results.begin(plan.out, plan.settings, resumed=True)
     reached = record.resume(made, plan.steps // plan.epochs)
     if reached < made:
         screen.fail(f"the log ends at step {reached}, before the checkpoint: the curves have a gap")
@@ -182,6 +196,7 @@ def fit(
 ) -> tuple[int, train.TrainState]:
     """Train until the end, a signal or a number that is not finite: (exit code, last good state)."""
     config = plan.config
+    begun = int(state.step) > 0  # by `resume`, even if its log is lost
     if int(state.step) == plan.steps:
         screen.say(
             f"the run is finished: all {plan.steps} steps of its {plan.epochs} epochs were made before. "
@@ -206,8 +221,9 @@ def fit(
                 # Within a scan of several steps, jax.grad's convolutions take a slow path on a CPU.
                 steps_per_call=STEPS_PER_CALL if config.gradient == "hand" else 1,
             ):
-                if record.empty:
-                    results.begin(config.out, plan.settings)
+                if not begun:
+                    results.begin(plan.out, plan.settings)
+                    begun = True
                 record.add(each)
                 state = each.train_state
                 saves.follow(each, record)

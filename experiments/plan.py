@@ -41,8 +41,8 @@ class Config:
     """Turn, scale, shear and move the training images a little, differently in every step."""
     seed: int = 0
     """Of the first weights, the order of the images, and dropout."""
-    out: Path = folder.DEFAULT
-    """The folder for what the run leaves; the default moves on to runs/mnist-2, … if a run lies there."""
+    out: Path | None = None
+    """The folder for what the run leaves; None: runs/mnist, or runs/mnist-2, … if a run lies there."""
     data_dir: Path = dataclasses.field(default_factory=data_folder)
     """The folder of the folders mnist, fashion-mnist and cifar10; FNN_DATA_DIR sets its default."""
     download: bool = False
@@ -72,6 +72,7 @@ class Plan(NamedTuple):
     """All that a run needs, made from a `Config`."""
 
     config: Config
+    out: Path
     epochs: int
     rate: float
     dataset: data.Dataset  # images in [0, 1]
@@ -88,7 +89,8 @@ class Plan(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """What the command line set, with the choices that it left open."""
-        return dataclasses.asdict(self.config) | {"epochs": self.epochs, "rate": self.rate}
+        chosen = {"out": self.out, "epochs": self.epochs, "rate": self.rate}
+        return dataclasses.asdict(self.config) | chosen
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -116,9 +118,9 @@ def prepare(config: Config) -> Plan:
     if config.tensorboard:
         require("tensorboardX", "runs")
     how = {"resume": config.resume, "overwrite": config.overwrite}
-    config = dataclasses.replace(config, out=folder.chosen(config.out, **how))
-    folder.check_writable(config.out)
-    folder.check_free(config.out, **how)
+    out = folder.chosen(config.out, **how)
+    folder.check_writable(out)
+    folder.check_free(out, **how)
     try:
         dataset = data.load(config.dataset, config.data_dir, config.download)
     except FileNotFoundError as error:
@@ -129,7 +131,7 @@ def prepare(config: Config) -> Plan:
         (jnp.asarray(x), jnp.asarray(y)) for x, y in (centred.train, centred.test)
     )
     net = recipe.build(len(dataset.classes))
-    return Plan(config, epochs, rate, dataset, centre, examples, held_out, net)
+    return Plan(config, out, epochs, rate, dataset, centre, examples, held_out, net)
 
 
 def describe(dataset: data.Dataset, config: Config) -> str:

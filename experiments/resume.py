@@ -40,9 +40,7 @@ class Saves:
     """The checkpoints of one run, in its folder --out; nothing is imported before the first is used."""
 
     def __init__(self, plan: Plan, screen: Screen) -> None:
-        self._saved = train.checkpoints(
-            plan.config.out / CHECKPOINTS, keep=2, settings=plan.identity
-        )
+        self._saved = train.checkpoints(plan.out / CHECKPOINTS, keep=2, settings=plan.identity)
         self._every = plan.config.save_every
         self._resumes = plan.config.resume
         self._screen = screen

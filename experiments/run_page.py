@@ -5,7 +5,8 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from experiments.folder import EVENTS, PAGE
 from experiments.plan import Plan
@@ -32,9 +33,23 @@ class RunPage:
         self._files = ExitStack()
         self._events: Callable[[train.Report], None] | None = None
         if config.tensorboard:
-            self._events = self._files.enter_context(logs.tensorboard(config.out / EVENTS))
+            self._events = self._files.enter_context(logs.tensorboard(plan.out / EVENTS))
         self._look = health(plan.net, loss) if config.health else None
         self._stopped_by: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say what ended the run, if something did after the training, so that no page waits for more."""
+        self._files.close()
+        if error is not None and self._page is not None:
+            self._page.end(stopped_by=f"{type(error).__name__} {error}".strip())
 
     def add(self, *sections: report.Section) -> None:
         """Sections, as `report.Live.add` takes them."""
@@ -87,14 +102,13 @@ class RunPage:
         }
         page.add(report.facts("Result", {k: v for k, v in known.items() if v is not None}))
         page.end(stopped_by=self._stopped_by)
-        self._files.close()
 
     def _begun(self, record: Record) -> report.Live:
         if self._page is None:
             plan, config = self._plan, self._plan.config
             self._page = report.live(
-                config.out / PAGE,
-                title=f"{config.out.name}: {config.model} on {plan.dataset.name}",
+                plan.out / PAGE,
+                title=f"{plan.out.name}: {config.model} on {plan.dataset.name}",
                 config=plan.settings,
                 epochs=plan.epochs,
                 every=_EVERY,

@@ -1,7 +1,7 @@
 """Functions that are given as options, looked at before they are called within a compiled step."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from inspect import Signature, signature
 from typing import Any
 
@@ -11,15 +11,27 @@ def not_taken(function: Callable[..., Any], wanted: Sequence[str]) -> Signature 
 
     None where it can, and of one that does not say, such as some that are written in C.
     """
-    try:
-        taken = signature(function)
-    except ValueError:
-        return None
-    try:
-        taken.bind(*wanted)
-    except TypeError:
-        return taken
-    return None
+    said: Signature | None = None
+    # A decorator may take other arguments than what it wraps, which `functools.wraps` hides.
+    for each in _wrapped(function):
+        try:
+            taken = signature(each, follow_wrapped=False)
+        except ValueError:
+            continue
+        try:
+            taken.bind(*wanted)
+        except TypeError:
+            said = said or taken
+        else:
+            return None
+    return said
+
+
+def _wrapped(function: Any) -> Iterator[Any]:
+    """The function, what it wraps, and so on."""
+    while function is not None:
+        yield function
+        function = getattr(function, "__wrapped__", None)
 
 
 def check_takes(function: object, wanted: Sequence[str], where: str) -> None:
@@ -34,9 +46,12 @@ def check_takes(function: object, wanted: Sequence[str], where: str) -> None:
     taken = not_taken(function, wanted)
     if taken is not None:
         name = getattr(function, "__name__", type(function).__name__)
+        # Neither a lambda nor an object that is called, such as a partial, can be called by this name.
+        named = getattr(function, "__name__", "<lambda>") != "<lambda>"
+        mend = f"; if it makes such a function, call it: {name}(…)" if named else ""
         raise TypeError(
             f"{where}: expected a function of ({arguments}), got {name}, which takes "
-            f"({', '.join(taken.parameters)}); if it makes such a function, call it: {name}(…)"
+            f"({', '.join(taken.parameters)}){mend}"
         )
 
 

@@ -152,6 +152,17 @@ def test_the_lines_for_eight_devices():
     assert done.stdout.strip() == "8", done.stderr
 
 
+def test_what_looks_into_a_network_sees_a_rate_that_is_too_high(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(PROGRAMS[5])
+    table, diagnosis = capsys.readouterr().out.split("sick: ")
+    assert "hidden_1" in table
+    assert diagnosis.startswith("rate too high")
+    page = (tmp_path / "runs/seen/report.html").read_text()
+    assert "finished; epoch 3 of 3" in page
+    assert "hidden_1" in page
+
+
 def test_the_training_program_has_about_twenty_lines():
     assert len([line for line in PROGRAMS[0].splitlines() if line.strip()]) <= 21
 

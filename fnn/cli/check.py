@@ -13,7 +13,7 @@ from fnn.check.networks import NetworkReport
 from fnn.check.reports.report import Report
 from fnn.check.testing import report_of
 from fnn.cli.options import FILE, NAME, OFF, POSITIONAL, REPEATED, SPEC
-from fnn.cli.subject import MisusedError, draw, load
+from fnn.cli.subject import MisusedError, check_files, draw, load
 from fnn.extras import require
 from fnn.layer import Layer
 from fnn.losses.loss import Loss
@@ -63,6 +63,7 @@ class Check:
 
     def run(self) -> bool:
         """Check, write and print; whether the gradient is right."""
+        check_files(json=self.json, html=self.html)
         report = self.report(load(self.subject))
         if self.json is not None:
             self.json.write_text(report.to_json() + "\n", "utf-8")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fnn.cli.options import FILE, NAME, OFF, POSITIONAL, REPEATED
-from fnn.cli.subject import MisusedError, load
+from fnn.cli.subject import MisusedError, check_files, load
 from fnn.data import NAMES, read_npz
 from fnn.data import load as load_data
 from fnn.diagnostics.doctor import Budget, Diagnosis, doctor
@@ -63,6 +63,7 @@ class Doctor:
 
     def run(self) -> bool:
         """Examine, write and print; whether it is healthy."""
+        check_files(json=self.json, html=self.html)
         diagnosis = self.diagnosis()
         if self.json is not None:
             self.json.write_text(diagnosis.to_json() + "\n", "utf-8")

@@ -36,6 +36,23 @@ class MisusedError(ValueError):
     """An argument of the command line that names nothing."""
 
 
+def check_files(**files: Path | None) -> None:
+    """Refuse files that cannot be written by these options, before minutes are spent on what goes there.
+
+    Raises:
+      MisusedError: a folder is missing, or is what was given.
+    """
+    for option, path in files.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise MisusedError(f"--{option}: expected a file, got the folder {str(path)!r}")
+        if not path.absolute().parent.is_dir():
+            raise MisusedError(
+                f"--{option} {path}: no such folder {str(path.parent)!r}; make it first"
+            )
+
+
 def load(text: str) -> Any:
     """The object that `package.module:name` or `package.module:name(literals)` names.
 

@@ -118,12 +118,20 @@ def pipeline(
 
 
 def _check_augment(augment: object) -> None:
-    if getattr(augment, "__module__", "").startswith("fnn.augment."):
-        name = getattr(augment, "__name__", "")
+    module = getattr(augment, "__module__", None) or ""
+    if module.startswith("fnn.augment."):
+        name = getattr(
+            augment, "__name__", None
+        )  # random transforms, such as `rotate(10)`, have none
+        kind, mend = (
+            (f"augment.{name}", f"augment.{name}(…)")
+            if name
+            else (type(augment).__name__, "augment.affine(…)")
+        )
         raise TypeError(
             "augment: expected a function (generator, example) -> example of NumPy arrays on the host, "
-            f"got augment.{name}, which is for batches on the device: give it to the training, as in "
-            f"train.fit(…, augment=augment.{name}(…))"
+            f"got {kind}, which is for batches on the device: give it to the training, as in "
+            f"train.fit(…, augment={mend})"
         )
     check_takes(augment, ("generator", "example"), "augment")
 

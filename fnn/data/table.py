@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -80,7 +81,7 @@ def read_csv(
                 raise ValueError(f"{where}: expected {len(columns)} cells, got {len(cells)}")
             if at is not None:
                 labels.append(where, cells.pop(at).strip())
-            numbers.extend(_numbers(where, cells, columns, at, header))
+            numbers.extend(_numbers(where, cells, columns, at, header, not numbers))
     if at is not None:
         del columns[at]
     if not numbers:
@@ -185,9 +186,14 @@ def _label_column(name: str, columns: list[str], label: int | str | None) -> int
 
 
 def _numbers(
-    where: str, cells: list[str], columns: list[str], label: int | None, header: bool
+    where: str,
+    cells: list[str],
+    columns: list[str],
+    label: int | None,
+    header: bool,
+    first: bool,
 ) -> Iterable[float]:
-    """The cells but for the label's, as numbers."""
+    """The cells but for the label's, as numbers; of the first row or another one."""
     try:
         values = array("f", map(float, cells))
         # The sum is finite only if all are; and Python's own 1_000 is no number of a table.
@@ -201,20 +207,21 @@ def _numbers(
     got = repr(wrong[:40]) if wrong.strip() else "an empty cell"
     raise ValueError(
         f"{where}, column {column}: expected a number that float32 can hold, got {got}; "
-        f"{_remedy(wrong, column, label, header)}"
+        f"{_remedy(wrong, column, label, first and not header)}"
     )
 
 
-def _remedy(cell: str, column: str, label: int | None, header: bool) -> str:
-    """What to do about a cell that is no number."""
-    if cell.strip().lower() in _MISSING or any(sign.isdigit() for sign in cell):
+def _remedy(cell: str, column: str, label: int | None, names: bool) -> str:
+    """What to do about a cell that is no number, in a line that has the names of the columns maybe."""
+    # A name may have digits in it, such as x1, and what is meant for a number begins with one.
+    if cell.strip().lower() in _MISSING or re.match(r"\s*[-+]?\.?\d", cell):
         return "write a number there, or leave the row out"
-    if label is not None:
-        return "write the column as numbers, or leave it out: the one of the classes is another"
-    names = "" if header else "if this line has the names of the columns, header=True; "
+    given = "if this line has the names of the columns, give header=True; " if names else ""
+    if label is None:
+        given += f"if it is the class of its row, give label={column}; "
+    another = "" if label is None else ": the one of the classes is another"
     return (
-        f"if it is the class of its row, give label={column}; {names}otherwise write the column as "
-        "numbers, or leave it out"
+        f"{given}{'otherwise ' * bool(given)}write the column as numbers, or leave it out{another}"
     )
 
 

@@ -67,6 +67,11 @@ class Limits(NamedTuple):
 
 
 _CHANCE = 3.0  # deviations: in He's networks of 20 layers, one of 50 has a layer beyond them
+# By the name up to a parenthesis, activations that are 0 nowhere but far below it: their units are always
+# on, so that such units are no sign of chance.
+_MOSTLY_ON = frozenset(
+    ("gelu", "silu", "mish", "softplus", "squareplus", "sigmoid", "hard_sigmoid", "hard_swish")
+)
 
 
 class Finding(NamedTuple):
@@ -149,7 +154,11 @@ def _signals(rows: tuple[LayerHealth, ...], limits: Limits) -> Iterator[Finding]
 
 
 def _units(row: LayerHealth, limits: Limits, last: bool) -> Iterator[Finding]:
-    if row.dead is not None and row.always is not None and _dying(row.dead, row.always, limits):
+    if (
+        row.dead is not None
+        and row.always is not None
+        and _dying(row, row.dead, row.always, limits)
+    ):
         yield _found(row.path, "dead", row.dead.mean())
     if row.saturated is not None and not last and row.saturated > limits.saturated:
         yield _found(row.path, "saturated", row.saturated)
@@ -165,16 +174,17 @@ def _units(row: LayerHealth, limits: Limits, last: bool) -> Iterator[Finding]:
         yield _found(row.path, "collapsed", row.rank.effective)
 
 
-def _dying(dead: np.ndarray, always: np.ndarray, limits: Limits) -> bool:
-    """Whether so many units of a rectifier are dead, and more than by chance; or all of them.
+def _dying(row: LayerHealth, dead: np.ndarray, always: np.ndarray, limits: Limits) -> bool:
+    """Whether so many units are dead, and of a rectifier's more than by chance; or all of them.
 
     The deeper a network of rectifiers, the more alike are its examples, until each unit is either on or
     off for all of them. Fresh weights have no preferred sign, so that either is as probable: of D units
     that are always off and A that are always on, D - A has a deviation of √(D + A). Units that die
-    leave none for it that are always on.
+    leave none for it that are always on. Of fewer than ten units, nothing but all of them tells.
     """
     off, on = int(dead.sum()), int(always.sum())
-    beyond = off == dead.size or off - on > _CHANCE * math.sqrt(off + on)
+    mostly_on = row.name.partition("(")[0] in _MOSTLY_ON
+    beyond = mostly_on or off == dead.size or off - on > _CHANCE * math.sqrt(off + on)
     return off > limits.dead * dead.size and beyond
 
 

@@ -57,8 +57,9 @@ class Progress:
                 "", total=total, completed=before, epoch=now, whole=total, numbers=""
             )
         parts = [_numbers(found), f"{found['examples_per_second']:,.0f} examples/s"]
-        if found.get("skipped"):
-            parts.append(f"skipped {_number(found['skipped'])}")
+        skipped = found.get("skipped", 0)
+        if (skipped["max"] if isinstance(skipped, dict) else skipped) > 0:
+            parts.append(f"skipped {_number(skipped)}")
         if found.get("running", 0) < found.get("members", 0):
             parts.append(f"{found['running']} of {found['members']} members run")
         numbers = "  ".join(parts)

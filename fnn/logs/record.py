@@ -41,10 +41,11 @@ def _of_members(report: population.Report) -> dict[str, Any]:
     def part(tree: Any, member: int) -> Any:
         return population.member(tree, member) if jax.tree.leaves(tree) else tree
 
-    # On the host at once, not in a transfer for each member.
-    info, evaluation = jax.device_get((report.info, report.evaluation))
+    evaluation = report.evaluation
     if evaluation is not None:
         evaluation = evaluation._replace(prediction=None)
+    # On the host at once, not in a transfer for each member.
+    info, evaluation = jax.device_get((report.info, evaluation))
     each = [_recorded(report, part(info, i), part(evaluation, i)) for i in range(count)]
     alike = ("step", "epoch", "seconds", "examples_per_second")
     found = {name: _merged([one[name] for one in each]) for name in each[0]}

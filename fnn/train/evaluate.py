@@ -13,7 +13,7 @@ from fnn.losses import Loss
 from fnn.train.examples import example_count, take, unpacked
 from fnn.train.metrics.streaming import Reduction, check_reductions, evaluated_reductions
 from fnn.train.once import jit_once
-from fnn.train.options import Batch, Metric, Shardings, check_metrics
+from fnn.train.options import Batch, Metric, Shardings, check_metrics, check_parts
 
 Gathered = dict[str, PyTree]  # the reductions' states
 Judged = tuple[Array, dict[str, Array], PyTree]  # losses, metrics, predictions; of each example
@@ -56,11 +56,13 @@ def evaluate(
         over, each of them sees. What comes out is whole on all.
 
     Raises:
-      TypeError: what is no `Reduction` among the reductions, or metrics that are no functions by name.
+      TypeError: what is no loss, no shardings, no `Reduction` among the reductions, or metrics that are
+        no functions by name.
       ValueError: no examples, x and target that disagree about their number, a metric that is no number
         an example, or, if the mean loss is not finite, targets that the loss refuses.
       RetraceError: on a call with other shapes or dtypes than the first one's.
     """
+    check_parts(loss, None, shardings)
     if batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
     devices = 1 if shardings is None else shardings.batch_parts

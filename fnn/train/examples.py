@@ -51,16 +51,21 @@ def example_count(examples: Batch) -> int:
 
 
 def _check_numbers(leaf: object) -> None:
-    """Refuse text, such as the names of classes, which no compiled call takes."""
+    """Refuse text, such as the names of classes, and objects, which no compiled call takes."""
     if isinstance(leaf, str | bytes):
-        text = leaf
+        found, dtype = leaf, ""
     elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSUT":
-        text = leaf.flat[0] if leaf.size else "an empty array"
+        found, dtype = leaf.flat[0] if leaf.size else "", f" in an array of dtype {leaf.dtype}"
     else:
         return
+    mend = (
+        "of the names of classes make numbers: classes, target = np.unique(names, return_inverse=True)"
+        if isinstance(found, str | bytes)
+        else "of objects that are numbers make an array of them, as by array.astype(np.float32)"
+    )
     raise TypeError(
-        f"expected examples of numbers, got {str(text)[:40]!r} of type {type(text).__name__}; of the "
-        "names of classes make numbers: classes, target = np.unique(names, return_inverse=True)"
+        f"expected examples of numbers, got {str(found)[:40]!r} of type {type(found).__name__}{dtype}; "
+        f"{mend}"
     )
 
 

@@ -168,7 +168,7 @@ def test_a_tolerance_of_ones_own(here, capsys):
         (
             "square",
             ["--input", "f32[8]", "--json", "no/folder/r.json"],
-            "No such file or directory",
+            "--json no/folder/r.json: no such folder 'no/folder'",
         ),
     ],
 )

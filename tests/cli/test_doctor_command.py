@@ -113,6 +113,9 @@ def test_labels_that_cannot_be_exit_with_1(here, capsys):
         ),
         ("sound", ("--optimizer", "fnn.optimizers:adam"), {}, 'as in "fnn.optimizers:adam(…)"'),
         ("nowhere", (), {}, "has no 'nowhere'"),
+        # Before anything is looked at: there is nothing to look at.
+        ("nowhere", ("--html", "no/a.html"), {}, "--html no/a.html: no such folder 'no'; make it"),
+        ("nowhere", ("--json", "."), {}, "--json: expected a file, got the folder '.'"),
     ],
 )
 def test_what_cannot_be_asked_exits_with_2_and_says_why(

@@ -13,6 +13,7 @@ EXAMPLES = np.zeros((4, 2, 2, 1), np.float32), np.zeros(4, np.int32)
     [
         ({"augment": augment.cutout}, r"got augment\.cutout, .* on the device: .*train\.fit"),
         ({"augment": augment.cutout(1)}, r"got augment\.cutout, .* on the device: .*train\.fit"),
+        ({"augment": augment.rotate(3)}, r"got Transform, .*augment=augment\.affine\(…\)"),
         (
             {"augment": lambda example: example},
             r"of \(generator, example\), got <lambda>, .*\(example\)",

@@ -50,10 +50,8 @@ def test_every_illness_is_found_and_named(name):
     assert_found(SICK[name], examined(SICK[name]))
 
 
-# Of the healthy, the convnet is examined by `experiments.doctor_table` alone: its examination was twice
-# seen to stand still on a busy machine, in XLA:CPU, for a reason that is not found yet.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(HEALTHY.keys() - {"convnet"}))
+@pytest.mark.parametrize("name", HEALTHY)
 def test_a_sound_network_raises_no_alarm(name):
     diagnosis = examined(HEALTHY[name])
     assert diagnosis.ok, str(diagnosis)

@@ -121,6 +121,19 @@ def test_the_ratios_of_a_step_are_those_of_the_step():
         np.testing.assert_allclose(found.leaves[f"{name}/w"], expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize("activation", [layers.gelu, layers.hard_swish])
+def test_units_that_are_on_excuse_dead_ones_of_rectifiers_alone(activation):
+    """All others of these are never 0, in sound networks too."""
+    net = deep(activation, he_normal, depth=1)
+    params, state = net.init(jax.random.key(0), X)
+    hidden = params["hidden_1"]
+    off = hidden._replace(b=hidden.b.at[:6].set(-40.0))
+    look = health(net, LOSS, spectra=0, histogram_sample=1)
+    assert findings(look(params, state, X, TARGET)) == []
+    (found,) = findings(look(params | {"hidden_1": off}, state, X, TARGET))
+    assert (found.kind, found.path, found.value) == ("dead", "act_1", 6 / 16)
+
+
 def counted(params, depth, x):
     """(dead, always on) units of each layer of rectifiers, but where all that comes in is 0."""
     counts = []

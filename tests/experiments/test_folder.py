@@ -21,7 +21,7 @@ def a_run(out, *, saved=False):
         weights_file(out).write_bytes(b"learned")
 
 
-def chosen(out=folder.DEFAULT, *, resume=False, overwrite=False):
+def chosen(out=None, *, resume=False, overwrite=False):
     return folder.chosen(out, resume=resume, overwrite=overwrite)
 
 
@@ -36,6 +36,16 @@ def test_the_default_moves_on_past_runs(here, saved):
     assert chosen(resume=True) == Path("runs/mnist-2")
     assert chosen(overwrite=True) == Path("runs/mnist")
     folder.check_free(chosen(), resume=False, overwrite=False)
+
+
+def test_the_default_goes_on_with_the_last_run_that_can(here):
+    a_run(Path("runs/mnist"), saved=True)
+    a_run(Path("runs/mnist-2"), saved=True)
+    a_run(Path("runs/mnist-3"))  # finished
+    assert chosen(resume=True) == Path("runs/mnist-2")
+    assert chosen(folder.DEFAULT, resume=True) == Path("runs/mnist")  # named, and so taken
+    with pytest.raises(ValueError, match="--out runs/mnist: expected a folder without a run in it"):
+        folder.check_free(chosen(folder.DEFAULT), resume=False, overwrite=False)
 
 
 def test_a_folder_that_was_named_is_taken_or_refused(here):

@@ -62,6 +62,18 @@ def test_at_the_end_it_has_all_and_stays(run):
     assert (asked["model"], asked["epochs"], asked["rate"]) == ("mlp", "2", "0.001")
 
 
+def test_what_ends_the_run_after_the_training_ends_the_page(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mnist.results, "draw_training", interrupted)
+    arguments = ["--epochs", "1", "--batch-size", "718", "--out", str(tmp_path)]
+    assert mnist.main([*SMALL, *arguments]) == 130
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert Page(text).of("p")[0].startswith("stopped by KeyboardInterrupt; epoch 1 of 1")
+    assert 'http-equiv="refresh"' not in text
+
+
 def test_event_files_lie_beside_it(run):
     out, _, _ = run
     (file,) = (out / "events").iterdir()

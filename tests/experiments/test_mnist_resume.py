@@ -140,6 +140,17 @@ def test_steps_after_the_last_checkpoint_are_made_again(whole, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+def test_without_its_log_a_run_goes_on_and_keeps_its_checkpoint(tmp_path, monkeypatch, capsys):
+    for at, given in ((22, ()), (0, ("--resume",)), (33, ("--resume",))):
+        with monkeypatch.context() as patched:
+            stop_after(at, KeyboardInterrupt, patched)
+            assert run(tmp_path, *given) == 130
+        assert steps_in(tmp_path)[0] == 22
+        (tmp_path / "log.jsonl").unlink()
+    assert "the log ends at step 0, before the checkpoint" in capsys.readouterr().out
+    assert steps_in(tmp_path) == [22, 33]
+
+
 def test_other_settings_are_refused_with_what_differs(tmp_path, capsys):
     arguments = ["--epochs", "1", "--save-every", "11"]
     assert run(tmp_path, *arguments) == 0

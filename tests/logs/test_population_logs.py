@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from fnn import chain, layers, logs, losses, optimizers, train
+from fnn.diagnostics import report as report_page
 from fnn.logs.record import record, scalars, summarized
 from fnn.train import population
 
@@ -53,6 +54,39 @@ def test_record_has_a_list_over_the_members(reports):
         assert found["metrics"]["accuracy"][i] == pytest.approx(accuracy)
     assert np.isnan(found["loss"][2])  # no step of it was made
     np.testing.assert_array_equal(found["evaluation"]["loss"], report.evaluation.loss)
+
+
+class Large:
+    """Predictions, which no line of a log is worth copying."""
+
+    def __array__(self, *_, **__):
+        raise AssertionError
+
+
+def test_predictions_stay_on_the_device(reports):
+    report = reports[-1]
+    held = report._replace(evaluation=report.evaluation._replace(prediction=Large()))
+    np.testing.assert_equal(record(held), record(report))
+
+
+def test_skipped_steps_are_shown_where_there_are_any(reports):
+    def shown(made):
+        screen = io.StringIO()
+        info = reports[-1].info
+        scaled = info._replace(scale=np.ones((MEMBERS, 3)), finite=np.array(made))
+        with logs.progress(EPOCHS, console=Console(file=screen, width=200)) as log:
+            log(reports[-1]._replace(info=scaled))
+        return screen.getvalue()
+
+    assert "skipped" not in shown([[True] * 3] * MEMBERS)
+    assert "skipped 1 (0 to 3)" in shown([[True] * 3] * (MEMBERS - 1) + [[False] * 3])
+
+
+def test_a_page_of_one_run_refuses_them(reports, tmp_path):
+    with pytest.raises(
+        TypeError, match=r"expected the reports of one run, .* got one of fnn.train.population"
+    ):
+        report_page.live(tmp_path / "report.html")(reports[-1])
 
 
 def test_mean_and_extremes_over_the_members_that_are_finite(reports):

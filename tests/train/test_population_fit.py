@@ -73,6 +73,18 @@ def test_reductions_of_each_member(members, examples):
         fit(members, examples, reductions=given)
 
 
+def test_what_does_not_fit_the_predictions_is_refused_before_the_first_step(members, examples):
+    for given, words in (
+        ({"reductions": {"two": train.confusion(2)}}, "expected scores of 2 classes, got shape"),
+        ({"metrics": {"one": lambda said, y: said.mean()}}, "a number an example of the metric"),
+    ):
+        with pytest.raises(ValueError, match=words):  # at the call; nothing asks for a report
+            population.fit(
+                net(), LOSS, OPTIMIZER, members, examples, epochs=1, batch_size=8, validation=examples,
+                **given,
+            )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_member_is_what_train_fit_makes_of_it(members, examples):
     *_, last = fit(members, examples)

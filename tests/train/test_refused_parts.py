@@ -7,6 +7,7 @@ from training import LOSS, network
 
 from fnn import augment, losses, optimizers, train
 from fnn.train import population
+from fnn.train.examples import example_count
 
 OPTIMIZER = optimizers.sgd(0.1)
 
@@ -31,6 +32,39 @@ OPTIMIZER = optimizers.sgd(0.1)
 def test_says_what_was_expected(loss, options, words):
     with pytest.raises(TypeError, match=words):
         train.step(network(), loss, OPTIMIZER, **options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "words"),
+    [
+        (losses.softmax_cross_entropy, {}, "expected a loss.*was it called"),
+        (LOSS, {"shardings": "data=8"}, r"shardings: expected train\.shardings"),
+        (LOSS, {"metrics": {"top": train.top_k}}, r"metrics, 'top': .* call it: top_k\("),
+    ],
+)
+def test_an_evaluation_says_so_too(loss, options, words):
+    with pytest.raises(TypeError, match=words):
+        train.evaluate(network(), loss, batch_size=8, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"micro_batches": 0}, ValueError, "at least one micro-batch, got 0"),
+        ({"micro_batches": 3}, ValueError, "3 micro-batches divide, got 8 examples"),
+        ({"shardings": "data=8"}, ValueError, "expected no shardings"),
+    ],
+)
+def test_a_population_says_so_too(options, error, words, examples, key):
+    members = population.init(network(), OPTIMIZER, jax.random.split(key, 3), examples[0][:8])
+    given = (network(), LOSS, OPTIMIZER, members)
+    with pytest.raises(error, match=words):
+        population.fit(*given, examples, epochs=1, batch_size=8, **options)
+    x, y = examples
+    named = x, np.array(["cat"] * len(x))
+    for text in ({"examples": named}, {"examples": (x, y), "validation": named}):
+        with pytest.raises(TypeError, match=TEXT):
+            population.fit(*given, **text, epochs=1, batch_size=8)
 
 
 @pytest.mark.parametrize("name", ["fit", "durable", "step", "epoch", "range_test"])
@@ -73,6 +107,11 @@ def test_names_of_classes_are_refused_with_the_way_to_numbers(as_array, key, exa
         train.fit(*given, (x, y), epochs=1, batch_size=8, validation=named)
     with pytest.raises(TypeError, match=TEXT):
         train.evaluate(network(), LOSS, batch_size=8)(start.params, start.state, named)
+
+
+def test_an_array_of_objects_is_refused_with_the_way_to_numbers():
+    with pytest.raises(TypeError, match=r"got '1' of type int in an .* object; .*array\.astype"):
+        example_count((np.zeros((2, 3)), np.array([1, 2], object)))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ def test_it_is_the_evaluation_of_one_device(found, mesh):
 class _OnEight:
     batch_parts = 8
 
+    def differentiated(self, derive):
+        return derive
+
 
 def test_a_batch_has_an_example_for_each_device_at_least():
     with pytest.raises(ValueError, match="at least the 8 devices that share a batch, got 7"):

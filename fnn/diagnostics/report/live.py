@@ -75,7 +75,16 @@ class Live:
         self._written: float | None = None
 
     def __call__(self, report: Report) -> None:
-        """Take note of a report, and write the page if it is time."""
+        """Take note of a report, and write the page if it is time.
+
+        Raises:
+          TypeError: it is a population's.
+        """
+        if not isinstance(report, Report):
+            raise TypeError(
+                "live: expected the reports of one run, as of train.fit, got one of "
+                f"{type(report).__module__}; those of a population are for the loggers of fnn.logs"
+            )
         self._history.add(report)
         self._write_if_due()
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from fnn.batch import steps_per_epoch
 from fnn.layer import Array, Layer, PyTree
 from fnn.losses import Loss
 from fnn.train.evaluate import Evaluation, check_targets
+from fnn.train.evaluate import evaluate as evaluate_one
 from fnn.train.examples import example_count
 from fnn.train.fit_checks import call_length, check_batch_size, check_reduced, check_state
 from fnn.train.metrics.streaming import Reduction
@@ -110,10 +111,12 @@ def fit(
         raise ValueError(f"expected at least one epoch, got {epochs}")
     size(members)
     first = member(members, 0)
+    for given in (examples, validation):
+        if given is not None:
+            example_count(given)  # refuses text, which no array of JAX holds
     its_examples = member(examples, 0) if own_examples else jax.tree.map(jnp.asarray, examples)
     size_of_batch = example_count(its_examples) if batch_size is None else batch_size
     per_epoch = steps_per_epoch(example_count(its_examples), size_of_batch)
-    check_batch_size(size_of_batch, options)
     check_reduced(reductions, validation)
     total, made = epochs * per_epoch, int(np.max(members.step))
     if made >= total:
@@ -138,6 +141,7 @@ def fit(
         )
 
     call(per_call)  # refuses what is no option
+    check_batch_size(size_of_batch, options)
     check_state(optimizer, first)
     for given in (its_examples, validation):
         if given is not None:
@@ -157,15 +161,16 @@ def fit(
             devices=1 if mesh is None else mesh.size,
         )
         check_memory(estimate, memory_limit)
-    judge = evaluate(
-        net,
-        loss,
-        batch_size=max(size_of_batch, 256),
-        metrics=options.get("metrics"),
-        reductions=reductions,
-        chunk=chunk,
-    )
-    validation = None if validation is None else placed(validation, mesh)
+    evaluation: dict[str, Any] = {
+        "batch_size": max(size_of_batch, 256),
+        "metrics": options.get("metrics"),
+        "reductions": reductions,
+    }
+    judge = evaluate(net, loss, chunk=chunk, **evaluation)
+    if validation is not None:
+        # Of one member, traced only: what it refuses is not found after the first epoch.
+        jax.eval_shape(evaluate_one(net, loss, **evaluation), first.params, first.state, validation)
+        validation = placed(validation, mesh)
     examples = placed(examples, mesh, by_member=own_examples)
     plan = _Plan(call, judge, per_epoch, per_call, total, size_of_batch)
     return plan.reports(members, examples, validation)
