@@ -106,6 +106,9 @@ def pure(
         where the output is of integers that no gradient comes back for.
       init: ``init(key, x) -> params``; without it the layer has no parameters, `()`.
       predict: ``predict(params, x) -> y``, where that is cheaper than `forward` without its cache.
+
+    Raises:
+      TypeError: of a pass: `forward` or `backward` did not return a pair.
     """
 
     def full_init(key: Key, x: PyTree) -> tuple[PyTree, PyTree]:
@@ -115,18 +118,29 @@ def pure(
         params: PyTree, state: PyTree, x: PyTree, key: Key
     ) -> tuple[PyTree, PyTree, PyTree]:
         del key  # a fixed map draws nothing
-        y, cache = forward(params, as_arrays(x))
+        y, cache = _pair(name, "forward to return (y, cache)", forward(params, as_arrays(x)))
         return y, state, cache
 
     def full_backward(params: PyTree, cache: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
-        return backward(params, cache, as_arrays(dy))
+        gradients = backward(params, cache, as_arrays(dy))
+        return _pair(name, "backward to return (dparams, dx)", gradients)
 
     def full_predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         del state  # a fixed map carries nothing
         x = as_arrays(x)
-        return forward(params, x)[0] if predict is None else predict(params, x)
+        if predict is not None:
+            return predict(params, x)
+        return _pair(name, "forward to return (y, cache)", forward(params, x))[0]
 
     return Layer(name, full_init, full_forward, full_backward, full_predict)
+
+
+def _pair(name: str, expected: str, given: object) -> tuple[PyTree, PyTree]:
+    """What is given, if it is a pair: an array of two rows, say, would be taken apart without a word."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        got = f"{len(given)} entries" if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(f"{name}: expected {expected}, got {got}")
+    return given
 
 
 def forward_pass(
