@@ -15,31 +15,59 @@ The contract is `fnn.layer`; containers are here at the top, and the rest is in 
 Those that `import fnn` does not load are imported by their name: ``from fnn import train``.
 """
 
-from fnn import initializers as initializers
-from fnn import layers as layers
-from fnn import losses as losses
-from fnn import optimizers as optimizers
-from fnn.compose import chain as chain
-from fnn.compose import concatenate as concatenate
-from fnn.compose import frozen as frozen
-from fnn.compose import graph as graph
-from fnn.compose import mixed as mixed
-from fnn.compose import over_time as over_time
-from fnn.compose import parallel as parallel
-from fnn.compose import remat as remat
-from fnn.compose import repeat as repeat
-from fnn.compose import residual as residual
-from fnn.compose import shared as shared
-from fnn.compose import transposed as transposed
-from fnn.gradient import custom_vjp as custom_vjp
-from fnn.gradient import hvp as hvp
-from fnn.gradient import value_and_grad as value_and_grad
-from fnn.layer import Layer as Layer
-from fnn.layer import Static as Static
-from fnn.layer import backward_pass as backward_pass
-from fnn.layer import forward_pass as forward_pass
-from fnn.layer import map_layers as map_layers
-from fnn.layer import parameter_gradients as parameter_gradients
-from fnn.layer import pure as pure
+from fnn import initializers, layers, losses, optimizers
+from fnn.compose import (
+    chain,
+    concatenate,
+    frozen,
+    graph,
+    mixed,
+    over_time,
+    parallel,
+    remat,
+    repeat,
+    residual,
+    shared,
+    transposed,
+)
+from fnn.gradient import custom_vjp, hvp, value_and_grad
+from fnn.layer import (
+    Layer,
+    Static,
+    backward_pass,
+    forward_pass,
+    map_layers,
+    parameter_gradients,
+    pure,
+)
+
+__all__ = [
+    "Layer",
+    "Static",
+    "backward_pass",
+    "chain",
+    "concatenate",
+    "custom_vjp",
+    "forward_pass",
+    "frozen",
+    "graph",
+    "hvp",
+    "initializers",
+    "layers",
+    "losses",
+    "map_layers",
+    "mixed",
+    "optimizers",
+    "over_time",
+    "parallel",
+    "parameter_gradients",
+    "pure",
+    "remat",
+    "repeat",
+    "residual",
+    "shared",
+    "transposed",
+    "value_and_grad",
+]
 
 __version__ = "0.1.0"

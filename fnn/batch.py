@@ -6,11 +6,36 @@ augmentation, and to augment loads no training.
 
 from collections.abc import Callable
 
+import jax
+
 from fnn.arguments import check_takes, is_public
 from fnn.layer import Array, PyTree
 
 Batch = tuple[PyTree, PyTree] | tuple[PyTree, PyTree, Array]  # x, target, and a weight an example
 Augmentation = Callable[[Array, Batch], Batch]  # of a key and a batch
+
+
+def check_input(x: PyTree, where: str) -> None:
+    """Refuse what holds no arrays, such as the shape of one.
+
+    Raises:
+      TypeError: saying what came, and what to write for it.
+    """
+    wrong = [
+        leaf
+        for leaf in jax.tree.leaves(x)
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+    ]
+    if not wrong:
+        return
+    got, mend = (
+        f"{type(wrong[0]).__name__} {wrong[0]!r:.40}",
+        "numpy.asarray(…) makes one of numbers",
+    )
+    if isinstance(x, tuple | list) and all(type(leaf) is int for leaf in x):
+        got = f"a {type(x).__name__} of integers"
+        mend = f"for a shape write jax.ShapeDtypeStruct({tuple(x)}, jnp.float32)"
+    raise TypeError(f"{where}: expected x of arrays or jax.ShapeDtypeStruct, got {got}; {mend}")
 
 
 def check_augmentation(given: object, where: str) -> None:

@@ -1,9 +1,14 @@
 """What imports what: the core needs jax and numpy alone, and imports run one way."""
 
 import ast
+import importlib
+import inspect
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import fnn
 
@@ -87,3 +92,28 @@ def test_the_docstring_names_every_room():
     rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"compose"}
     listed = {line[4:36].strip() for line in fnn.__doc__.splitlines() if line.startswith("    ")}
     assert rooms <= {name for line in listed for name in line.split(", ")}
+
+
+def packages() -> list[Path]:
+    """Those with names from elsewhere in fnn."""
+    return [
+        path
+        for path in ROOT.rglob("__init__.py")
+        if path.parent.name != "cli" and any(map(_is_ours, ast.parse(path.read_text()).body))
+    ]
+
+
+def _is_ours(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fnn"
+
+
+@pytest.mark.parametrize("path", packages(), ids=lambda path: path.parent.name)
+def test_all_is_what_a_package_has_from_elsewhere(path):
+    """`help` lists no function of another module that is not in `__all__`."""
+    body = ast.parse(path.read_text()).body
+    names = [alias.name for node in body if _is_ours(node) for alias in node.names]
+    package = importlib.import_module(".".join(path.parent.relative_to(ROOT.parent).parts))
+    assert sorted(package.__all__) == sorted(set(names))
+    said = pydoc.plaintext.document(package)
+    functions = [n for n in package.__all__ if inspect.isfunction(getattr(package, n))]
+    assert [n for n in functions if f"    {n}(" not in said] == []

@@ -1,29 +1,41 @@
 """Augmentation on the device: pure functions ``(key, batch) -> batch``, a key for each example."""
 
-from fnn.augment.affine import Transform as Transform
-from fnn.augment.affine import affine as affine
-from fnn.augment.affine import flip as flip
-from fnn.augment.affine import rotate as rotate
-from fnn.augment.affine import scale as scale
-from fnn.augment.affine import shear as shear
-from fnn.augment.affine import stretch as stretch
-from fnn.augment.affine import translate as translate
-from fnn.augment.augmentation import compose as compose
-from fnn.augment.augmentation import identity as identity
-from fnn.augment.augmentation import per_example as per_example
-from fnn.augment.augmentation import sometimes as sometimes
-from fnn.augment.averaging import Average as Average
-from fnn.augment.averaging import averaged as averaged
-from fnn.augment.averaging import mirrored as mirrored
-from fnn.augment.averaging import ten_crop as ten_crop
-from fnn.augment.color import color_jitter as color_jitter
-from fnn.augment.erase import cutout as cutout
-from fnn.augment.erase import gaussian_noise as gaussian_noise
-from fnn.augment.erase import random_erasing as random_erasing
-from fnn.augment.mixing import cutmix as cutmix
-from fnn.augment.mixing import mixup as mixup
-from fnn.augment.resample import resample as resample
-from fnn.augment.shift import horizontal_flip as horizontal_flip
-from fnn.augment.shift import random_crop as random_crop
-from fnn.augment.shift import vertical_flip as vertical_flip
-from fnn.batch import Augmentation as Augmentation
+from fnn.augment.affine import Transform, affine, flip, rotate, scale, shear, stretch, translate
+from fnn.augment.augmentation import compose, identity, per_example, sometimes
+from fnn.augment.averaging import Average, averaged, mirrored, ten_crop
+from fnn.augment.color import color_jitter
+from fnn.augment.erase import cutout, gaussian_noise, random_erasing
+from fnn.augment.mixing import cutmix, mixup
+from fnn.augment.resample import resample
+from fnn.augment.shift import horizontal_flip, random_crop, vertical_flip
+from fnn.batch import Augmentation
+
+__all__ = [
+    "Augmentation",
+    "Average",
+    "Transform",
+    "affine",
+    "averaged",
+    "color_jitter",
+    "compose",
+    "cutmix",
+    "cutout",
+    "flip",
+    "gaussian_noise",
+    "horizontal_flip",
+    "identity",
+    "mirrored",
+    "mixup",
+    "per_example",
+    "random_crop",
+    "random_erasing",
+    "resample",
+    "rotate",
+    "scale",
+    "shear",
+    "sometimes",
+    "stretch",
+    "ten_crop",
+    "translate",
+    "vertical_flip",
+]

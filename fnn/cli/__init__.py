@@ -15,6 +15,8 @@ from pathlib import Path
 
 from fnn.extras import require
 
+# Of the note that jax adds to what is raised within it, about frames of a traceback that is not shown.
+_JAX_FOOTER = "JAX has removed its internal frames"
 RIGHT, WRONG, UNANSWERED = 0, 1, 2
 
 
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         kind = "" if isinstance(error, MisusedError) else f"{type(error).__name__}: "
         hint = [] if command.traceback or not kind else ["(--traceback shows where)"]
-        notes = getattr(error, "__notes__", ())
+        notes = [note for note in getattr(error, "__notes__", ()) if _JAX_FOOTER not in note]
         lines = [f"fnn {command.name}: {kind}{error}", *notes, *hint]
         print("\n  ".join(lines), file=sys.stderr)
         return UNANSWERED

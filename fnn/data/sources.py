@@ -71,7 +71,8 @@ def load(
             cache = Path(kept) / "cifar10-jpeg.npz" if kept else None
             return read_cifar10_jpeg(folder / CIFAR10_JPEG_FILE, cache=cache)
         case _:
-            raise ValueError(f"no data set {name!r}: expected one of {', '.join(NAMES)}")
+            own = "; a table in a file is read with data.read_csv" if Path(name).suffix else ""
+            raise ValueError(f"no data set {name!r}: expected one of {', '.join(NAMES)}{own}")
 
 
 def _root(data_dir: str | os.PathLike[str] | None) -> Path:

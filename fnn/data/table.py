@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fnn.data.bounded import Opened, Source, opened
+from fnn.data.table_head import check_delimiter, check_names, is_number, label_column
 
 MAX_TABLE_BYTES = 1 << 28
 MAX_CLASSES = 1000
@@ -22,11 +23,18 @@ _MISSING = {"", "?", "-", "na", "n/a", "nan", "null", "none", "inf", "-inf"}
 
 
 class Table(NamedTuple):
-    """N rows of D numbers, and the class of each if the table has a column of them."""
+    """N rows of D numbers, and the class of each if the table has a column of them.
 
-    x: NDArray[np.float32]  # (N, D)
-    y: NDArray[np.int32] | None  # (N,), each a position in `classes`
-    columns: tuple[str, ...]  # the D names of the columns of x
+    Attributes:
+      x: (N, D).
+      y: (N,), each a position in `classes`.
+      columns: the D names of the columns of x.
+      classes: their names, in the order of their numbers; () without labels.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int32] | None
+    columns: tuple[str, ...]
     classes: tuple[str, ...]
 
 
@@ -43,8 +51,8 @@ def read_csv(
     """The numbers of a CSV file in UTF-8, and its labels as classes.
 
     A row is a line: cells may be quoted with `"`, but hold no newline. Blanks around a cell are
-    nothing. A missing number is no number, and refused. Beside the table itself, one line is in
-    memory at a time, in some 20 bytes a byte.
+    nothing. A missing number is no number, and refused. Empty lines at the end are nothing. Beside
+    the table itself, one line is in memory at a time, in some 20 bytes a byte.
 
     Args:
         source: a path, or an open binary file.
@@ -60,8 +68,9 @@ def read_csv(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, too large, not UTF-8, or has a line over 1 MiB; a row has
-            more or fewer cells than the first; a cell is no number that float32 can hold; two
+        ValueError: the file is empty, too large, not UTF-8, or has a line over 1 MiB; the names of
+            the columns are numbers; another delimiter is in the first line; a row has more or
+            fewer cells than it, or is empty; a cell is no number that float32 can hold; two
             columns have one name; there is no column `label` or no other; or a label is empty or no
             class. The message says which line and column, and how to mend it.
     """
@@ -73,15 +82,19 @@ def read_csv(
                 f"{file.name}: expected at most {max_bytes} bytes (max_bytes), got {file.stored}"
             )
         columns = _columns(file, delimiter, header)
-        at = _label_column(file.name, columns, label)
+        at = label_column(file.name, columns, label, header)
+        if header:
+            check_names(file.name, columns, at)
         numbers, labels = array("f"), _Labels(classes, max_classes)
         for line, cells in _rows(file, delimiter, 2 if header else 1):
             where = f"{file.name}, line {line}"
             if len(cells) != len(columns):
-                raise ValueError(f"{where}: expected {len(columns)} cells, got {len(cells)}")
-            if at is not None:
-                labels.append(where, cells.pop(at).strip())
+                got = "an empty line" if _is_empty(cells) else len(cells)
+                raise ValueError(f"{where}: expected {len(columns)} cells, got {got}")
+            name = None if at is None else cells.pop(at).strip()
             numbers.extend(_numbers(where, cells, columns, at, header, not numbers))
+            if name is not None:
+                labels.append(where, name)
     if at is not None:
         del columns[at]
     if not numbers:
@@ -132,7 +145,8 @@ class _Labels:
 
 
 def _rows(file: Opened, delimiter: str, line: int) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line from here on, and its number."""
+    """The cells of each line from here on, and its number; of empty lines only what others follow."""
+    empty: int | None = None
     while data := file.binary.readline(MAX_LINE + 1):
         where = f"{file.name}, line {line}"
         if len(data) > MAX_LINE:
@@ -146,6 +160,13 @@ def _rows(file: Opened, delimiter: str, line: int) -> Iterator[tuple[int, list[s
             raise ValueError(
                 f"{where}: expected lines that end in a newline, got a carriage return"
             )
+        if not text.strip():
+            empty = empty or line
+            line += 1
+            continue
+        if empty is not None:
+            yield empty, [""]
+            empty = None
         if '"' not in text:
             yield line, text.split(delimiter)
         else:
@@ -162,27 +183,24 @@ def _columns(file: Opened, delimiter: str, header: bool) -> list[str]:
     _, cells = next(_rows(file, delimiter, 1), (0, []))
     if not cells:
         raise ValueError(f"{file.name}: expected a table, got an empty file")
+    if _is_empty(cells):
+        raise ValueError(f"{file.name}, line 1: expected the cells of a table, got an empty line")
+    if len(cells) == 1:
+        check_delimiter(file.name, cells[0], delimiter, header)
     if not header:
         file.binary.seek(start)
         return [str(n) for n in range(len(cells))]
     columns = [cell.strip() for cell in cells]
     if len({*columns}) < len(columns):
-        raise ValueError(f"{file.name}: expected different names of columns, got {columns[:20]}")
+        mend = "; if this line is a row, give header=False" if any(map(is_number, columns)) else ""
+        raise ValueError(
+            f"{file.name}: expected different names of columns, got {columns[:20]}{mend}"
+        )
     return columns
 
 
-def _label_column(name: str, columns: list[str], label: int | str | None) -> int | None:
-    if label is None:
-        return None
-    if len(columns) < 2:
-        raise ValueError(f"{name}: expected a column of numbers beside the labels, got {columns}")
-    if isinstance(label, str):
-        if label not in columns:
-            raise ValueError(f"{name}: expected a column {label!r}, got {', '.join(columns[:20])}")
-        return columns.index(label)
-    if not -len(columns) <= label < len(columns):
-        raise ValueError(f"{name}: expected a column {label}, got {len(columns)} columns")
-    return label % len(columns)
+def _is_empty(cells: list[str]) -> bool:
+    return len(cells) == 1 and not cells[0].strip()
 
 
 def _numbers(
@@ -201,7 +219,7 @@ def _numbers(
             return values
     except ValueError:
         pass
-    at, wrong = next((n, cell) for n, cell in enumerate(cells) if not _is_number(cell))
+    at, wrong = next((n, cell) for n, cell in enumerate(cells) if not is_number(cell))
     at += label is not None and at >= label  # among all columns
     column = repr(columns[at]) if header else str(at)
     got = repr(wrong[:40]) if wrong.strip() else "an empty cell"
@@ -223,10 +241,3 @@ def _remedy(cell: str, column: str, label: int | None, names: bool) -> str:
     return (
         f"{given}{'otherwise ' * bool(given)}write the column as numbers, or leave it out{another}"
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return "_" not in cell and math.isfinite(array("f", [float(cell)])[0])
-    except ValueError:
-        return False

@@ -1,64 +1,101 @@
 """Seeing what a network is and what it learned; plotting libraries are needed by `plots` alone."""
 
-from fnn.diagnostics import plots as plots
-from fnn.diagnostics import report as report
-from fnn.diagnostics.curvature import gradient_sharpness as gradient_sharpness
-from fnn.diagnostics.curvature import hessian_density as hessian_density
-from fnn.diagnostics.curvature import hessian_eigenvalues as hessian_eigenvalues
-from fnn.diagnostics.curvature import hessian_trace as hessian_trace
-from fnn.diagnostics.curvature_results import Density as Density
-from fnn.diagnostics.curvature_results import Eigenvalues as Eigenvalues
-from fnn.diagnostics.curvature_results import Sharpness as Sharpness
-from fnn.diagnostics.dead_units import DeadUnits as DeadUnits
-from fnn.diagnostics.dead_units import dead_units as dead_units
-from fnn.diagnostics.doctor import Budget as Budget
-from fnn.diagnostics.doctor import Diagnosis as Diagnosis
-from fnn.diagnostics.doctor import Verdict as Verdict
-from fnn.diagnostics.doctor import doctor as doctor
-from fnn.diagnostics.filters import first_layer_filters as first_layer_filters
-from fnn.diagnostics.findings import Finding as Finding
-from fnn.diagnostics.findings import Limits as Limits
-from fnn.diagnostics.findings import findings as findings
-from fnn.diagnostics.flops import count_flops as count_flops
-from fnn.diagnostics.flops import flops_by_call as flops_by_call
-from fnn.diagnostics.health import Health as Health
-from fnn.diagnostics.health import LayerHealth as LayerHealth
-from fnn.diagnostics.health import health as health
-from fnn.diagnostics.lanczos import Lanczos as Lanczos
-from fnn.diagnostics.lanczos import Trace as Trace
-from fnn.diagnostics.lanczos import hutch_plus_plus as hutch_plus_plus
-from fnn.diagnostics.lanczos import hutchinson as hutchinson
-from fnn.diagnostics.lanczos import lanczos as lanczos
-from fnn.diagnostics.loss_directions import PathPlane as PathPlane
-from fnn.diagnostics.loss_directions import along_and_across as along_and_across
-from fnn.diagnostics.loss_directions import filter_normalized as filter_normalized
-from fnn.diagnostics.loss_directions import path_plane as path_plane
-from fnn.diagnostics.loss_slice import LossLine as LossLine
-from fnn.diagnostics.loss_slice import LossPlane as LossPlane
-from fnn.diagnostics.loss_slice import loss_along as loss_along
-from fnn.diagnostics.loss_slice import loss_on_plane as loss_on_plane
-from fnn.diagnostics.memory import Memory as Memory
-from fnn.diagnostics.memory import MemoryRow as MemoryRow
-from fnn.diagnostics.memory import XlaMemory as XlaMemory
-from fnn.diagnostics.memory import memory as memory
-from fnn.diagnostics.memory import remat_at as remat_at
-from fnn.diagnostics.noise_scale import NoiseScale as NoiseScale
-from fnn.diagnostics.noise_scale import gradient_noise as gradient_noise
-from fnn.diagnostics.noise_scale import noise_scale as noise_scale
-from fnn.diagnostics.per_example import ExampleNorms as ExampleNorms
-from fnn.diagnostics.per_example import per_example_norms as per_example_norms
-from fnn.diagnostics.saliency import saliency as saliency
-from fnn.diagnostics.spectrum import Rank as Rank
-from fnn.diagnostics.spectrum import effective_rank as effective_rank
-from fnn.diagnostics.statistics import Statistics as Statistics
-from fnn.diagnostics.statistics import histogram_text as histogram_text
-from fnn.diagnostics.statistics import statistics as statistics
-from fnn.diagnostics.summary import Summary as Summary
-from fnn.diagnostics.summary import SummaryRow as SummaryRow
-from fnn.diagnostics.summary import summary as summary
-from fnn.diagnostics.symmetry import SymmetryReport as SymmetryReport
-from fnn.diagnostics.symmetry import symmetry as symmetry
-from fnn.diagnostics.updates import UpdateRatios as UpdateRatios
-from fnn.diagnostics.updates import step_ratios as step_ratios
-from fnn.diagnostics.updates import update_ratios as update_ratios
-from fnn.train.nonfinite import first_nonfinite as first_nonfinite
+from fnn.diagnostics import plots, report
+from fnn.diagnostics.curvature import (
+    gradient_sharpness,
+    hessian_density,
+    hessian_eigenvalues,
+    hessian_trace,
+)
+from fnn.diagnostics.curvature_results import Density, Eigenvalues, Sharpness
+from fnn.diagnostics.dead_units import DeadUnits, dead_units
+from fnn.diagnostics.doctor import Budget, Diagnosis, Verdict, doctor
+from fnn.diagnostics.filters import first_layer_filters
+from fnn.diagnostics.findings import Finding, Limits, findings
+from fnn.diagnostics.flops import count_flops, flops_by_call
+from fnn.diagnostics.health import health
+from fnn.diagnostics.health_results import Health, LayerHealth
+from fnn.diagnostics.lanczos import Lanczos, Trace, hutch_plus_plus, hutchinson, lanczos
+from fnn.diagnostics.loss_directions import (
+    PathPlane,
+    along_and_across,
+    filter_normalized,
+    path_plane,
+)
+from fnn.diagnostics.loss_slice import LossLine, LossPlane, loss_along, loss_on_plane
+from fnn.diagnostics.memory import memory, remat_at
+from fnn.diagnostics.memory_results import Memory, MemoryRow, XlaMemory
+from fnn.diagnostics.noise_scale import NoiseScale, gradient_noise, noise_scale
+from fnn.diagnostics.per_example import ExampleNorms, per_example_norms
+from fnn.diagnostics.saliency import saliency
+from fnn.diagnostics.spectrum import Rank, effective_rank
+from fnn.diagnostics.statistics import Statistics, histogram_text, statistics
+from fnn.diagnostics.summary import Summary, SummaryRow, summary
+from fnn.diagnostics.symmetry import SymmetryReport, symmetry
+from fnn.diagnostics.updates import UpdateRatios, step_ratios, update_ratios
+from fnn.train.nonfinite import first_nonfinite
+
+__all__ = [
+    "Budget",
+    "DeadUnits",
+    "Density",
+    "Diagnosis",
+    "Eigenvalues",
+    "ExampleNorms",
+    "Finding",
+    "Health",
+    "Lanczos",
+    "LayerHealth",
+    "Limits",
+    "LossLine",
+    "LossPlane",
+    "Memory",
+    "MemoryRow",
+    "NoiseScale",
+    "PathPlane",
+    "Rank",
+    "Sharpness",
+    "Statistics",
+    "Summary",
+    "SummaryRow",
+    "SymmetryReport",
+    "Trace",
+    "UpdateRatios",
+    "Verdict",
+    "XlaMemory",
+    "along_and_across",
+    "count_flops",
+    "dead_units",
+    "doctor",
+    "effective_rank",
+    "filter_normalized",
+    "findings",
+    "first_layer_filters",
+    "first_nonfinite",
+    "flops_by_call",
+    "gradient_noise",
+    "gradient_sharpness",
+    "health",
+    "hessian_density",
+    "hessian_eigenvalues",
+    "hessian_trace",
+    "histogram_text",
+    "hutch_plus_plus",
+    "hutchinson",
+    "lanczos",
+    "loss_along",
+    "loss_on_plane",
+    "memory",
+    "noise_scale",
+    "path_plane",
+    "per_example_norms",
+    "plots",
+    "remat_at",
+    "report",
+    "saliency",
+    "statistics",
+    "step_ratios",
+    "summary",
+    "symmetry",
+    "update_ratios",
+]

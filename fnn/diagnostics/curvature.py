@@ -86,7 +86,7 @@ def hessian_eigenvalues(
         trees = jax.vmap(flat.restored)(found.vectors(count)) if vectors else None
         return Eigenvalues(values, bounds, found.values[0], found.bounds[0], found.steps, trees)
 
-    return _looking(net, loss, matrix, batch_size, look)
+    return _looking("hessian_eigenvalues", net, loss, matrix, batch_size, look)
 
 
 def hessian_trace(
@@ -135,7 +135,7 @@ def hessian_trace(
         of_sketch = jax.random.split(jax.random.fold_in(key, probes), size)
         return hutch_plus_plus(product, jax.vmap(signs)(of_sketch), jax.vmap(signs)(keys))
 
-    return _looking(net, loss, matrix, batch_size, look)
+    return _looking("hessian_trace", net, loss, matrix, batch_size, look)
 
 
 def hessian_density(
@@ -186,7 +186,7 @@ def hessian_density(
         heights = jax.lax.map(lambda each: _gaussians(grid, sigma, *each), (known, shares))
         return Density(grid, heights.mean(axis=0), nodes, shares)
 
-    return _looking(net, loss, matrix, batch_size, look)
+    return _looking("hessian_density", net, loss, matrix, batch_size, look)
 
 
 def gradient_sharpness(
@@ -222,6 +222,7 @@ def gradient_sharpness(
 
 
 def _looking(
+    name: str,
     net: Layer,
     loss: Loss,
     matrix: Matrix,
@@ -236,9 +237,14 @@ def _looking(
         state: PyTree,
         x: PyTree,
         target: PyTree,
-        key: Array,
+        key: Key = None,
         weights: Array | None = None,
     ) -> Any:
+        if key is None:
+            raise TypeError(
+                f"{name}: expected a key, which its random vectors are drawn with (and what the network "
+                "draws): look(params, state, x, target, jax.random.key(0))"
+            )
         flat = flattened(params)
         of_net, own = (
             jax.random.fold_in(key, name_hash("network")),

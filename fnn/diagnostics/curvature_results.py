@@ -12,16 +12,23 @@ _BARS = 40
 
 
 class Eigenvalues(NamedTuple):
-    """The outermost eigenvalues, each with how far off it may be; `str()` of it is a table."""
+    """The outermost eigenvalues, each with how far off it may be; `str()` of it is a table.
 
-    values: Array  # (count,), the largest, descending; NaN where the parameters are fewer
-    bounds: Array  # (count,)
-    lowest: Array  # the smallest: negative on a saddle
+    Attributes:
+      values: (count,), the largest, descending; NaN where the parameters are fewer.
+      bounds: (count,), how far off each may be.
+      lowest: the smallest: negative on a saddle.
+      lowest_bound: how far off that may be.
+      steps: how many were made.
+      vectors: trees like the parameters, with an axis of `count` in front; None unless asked for.
+    """
+
+    values: Array
+    bounds: Array
+    lowest: Array
     lowest_bound: Array
-    steps: Array  # that were made
-    vectors: (
-        PyTree  # trees like the parameters, with an axis of `count` in front; None unless asked for
-    )
+    steps: Array
+    vectors: PyTree
 
     @property
     def stable_rate(self) -> Array:
@@ -48,12 +55,19 @@ class Eigenvalues(NamedTuple):
 
 
 class Density(NamedTuple):
-    """The spectrum as a density on a grid; `str()` of it draws its logarithm."""
+    """The spectrum as a density on a grid; `str()` of it draws its logarithm.
 
-    grid: Array  # (points,)
-    density: Array  # (points,), of integral 1
-    nodes: Array  # (probes, steps), Ritz values; NaN where there are none
-    weights: Array  # (probes, steps), of sum 1 a probe
+    Attributes:
+      grid: (points,), eigenvalues.
+      density: (points,), of integral 1.
+      nodes: (probes, steps), Ritz values; NaN where there are none.
+      weights: (probes, steps), of sum 1 a probe.
+    """
+
+    grid: Array
+    density: Array
+    nodes: Array
+    weights: Array
 
     def __str__(self) -> str:
         density = np.asarray(self.density, np.float64)
@@ -70,9 +84,14 @@ class Density(NamedTuple):
 
 
 class Sharpness(NamedTuple):
-    """The second derivative of the loss along its gradient."""
+    """The second derivative of the loss along its gradient.
 
-    value: Array  # gᵀHg / gᵀg
+    Attributes:
+      value: gᵀHg / gᵀg.
+      gradient_norm: ‖g‖.
+    """
+
+    value: Array
     gradient_norm: Array
 
     @property

@@ -16,23 +16,39 @@ from fnn.tables import table
 
 
 class LayerUnits(NamedTuple):
-    """The units of one activation, on the host."""
+    """The units of one activation, on the host.
+
+    Attributes:
+      path: such as blocks/block[3]/act.
+      name: such as relu.
+      width: how many units.
+      silent: 0 on every example, while what they are fed is not.
+      constant: one other number on every example, such as a sigmoid stuck at 1.
+    """
 
     path: str
     name: str
     width: int
-    silent: tuple[int, ...]  # 0 on every example, while what they are fed is not
-    constant: tuple[int, ...]  # one other number on every example, such as a sigmoid stuck at 1
+    silent: tuple[int, ...]
+    constant: tuple[int, ...]
 
 
 class DeadUnits(NamedTuple):
-    """What the units of all activations did; `str()` is a table and the sentence that it proves."""
+    """What the units of all activations did; `str()` is a table and the sentence that it proves.
+
+    Attributes:
+      rows: what is what in the arrays.
+      order: (path, row, block).
+      examples: how many were seen.
+      silent: (K,), bool, of all units of all rows.
+      constant: (K,), bool.
+    """
 
     rows: Static[tuple[LayerRow, ...]]
-    order: Static[tuple[tuple[str, int, int], ...]]  # (path, row, block)
+    order: Static[tuple[tuple[str, int, int], ...]]
     examples: Static[int]
-    silent: Array  # (K,), bool, of all units of all rows
-    constant: Array  # (K,), bool
+    silent: Array
+    constant: Array
 
     @property
     def layers(self) -> tuple[LayerUnits, ...]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fnn.diagnostics.health import Health, LayerHealth
+from fnn.diagnostics.health_results import Health, LayerHealth
 from fnn.diagnostics.updates import UpdateRatios
 
 Kind = Literal[
@@ -51,18 +51,28 @@ _ADVICE: dict[str, str] = {
 
 
 class Limits(NamedTuple):
-    """From where on something is found."""
+    """From where on something is found.
 
-    vanishing: float = 1e-4  # ‖dL/dy‖ of a layer, of the largest that there is in the network
-    exploding: float = (
-        1e3  # ‖dL/dy‖ of the last layer by a layer's, or rms(y) by the first layer's rms(x)
-    )
-    fading: float = 1e-4  # std(y), of the largest before it
-    dead: float = 0.25  # the share of an activation's units, if there are more than chance leaves
-    saturated: float = 0.5  # the share of an activation's elements
-    constant: float = 1e-4  # √(Σ (y - ȳ)²) over √(Σ y²), deviations taken unit by unit
-    collapsed: float = 1.2  # the effective rank, of a width of 8 at least
-    ratio_low: float = 1e-4  # ‖Δθ‖ / ‖θ‖
+    Attributes:
+      vanishing: ‖dL/dy‖ of a layer, of the largest that there is in the network.
+      exploding: ‖dL/dy‖ of the last layer by a layer's, or rms(y) by the first layer's rms(x).
+      fading: std(y), of the largest before it.
+      dead: the share of an activation's units, if there are more than chance leaves.
+      saturated: the share of an activation's elements.
+      constant: √(Σ (y - ȳ)²) over √(Σ y²), deviations taken unit by unit.
+      collapsed: the effective rank, of a width of 8 at least.
+      ratio_low: ‖Δθ‖ / ‖θ‖.
+      ratio_high: above which much is lost.
+    """
+
+    vanishing: float = 1e-4
+    exploding: float = 1e3
+    fading: float = 1e-4
+    dead: float = 0.25
+    saturated: float = 0.5
+    constant: float = 1e-4
+    collapsed: float = 1.2
+    ratio_low: float = 1e-4
     ratio_high: float = 1e-2
 
 
@@ -75,12 +85,19 @@ _MOSTLY_ON = frozenset(
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong."""
+    """One thing that is wrong.
 
-    path: str  # of the layer, of the parameter as in hidden/w, or of the group of parameters
+    Attributes:
+      path: of the layer, of the parameter as in hidden/w, or of the group of parameters.
+      kind: its name, one of `Kind`.
+      value: what was compared with the limit.
+      advice: what it means, and what to do.
+    """
+
+    path: str
     kind: Kind
-    value: float  # what was compared with the limit
-    advice: str  # what it means, and what to do
+    value: float
+    advice: str
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind} ({self.value:.3g}); {self.advice}"
@@ -91,6 +108,9 @@ def findings(
 ) -> list[Finding]:
     """What is wrong, in the order of layers; empty for a sound network. On the host.
 
+    Where there are numbers that are not finite, the layer that the first of them comes from stands first,
+    on the way forward or back, and its advice says so.
+
     With `ratios` of an optimizer's updates, theirs too. The last layer may be constant, fading or
     collapsed: logits that start at 0 are sound. Of a layer that is not finite, nothing else is said.
     """
@@ -98,7 +118,10 @@ def findings(
     rows = health.rows
     found = [*_numbers(rows), *_gradients(rows, limits), *_signals(rows, limits)]
     order = {row.path: i for i, row in enumerate(rows)}
-    found.sort(key=lambda finding: order.get(finding.path, -1))
+    origin, _ = _origin(rows)
+    if origin >= 0:
+        order[rows[origin].path] = -1
+    found.sort(key=lambda finding: order[finding.path])
     return [*found, *([] if ratios is None else _ratios(ratios, limits))]
 
 
@@ -107,12 +130,54 @@ def _found(path: str, kind: Kind, value: Any) -> Finding:
 
 
 def _numbers(rows: tuple[LayerHealth, ...]) -> Iterator[Finding]:
-    for row in rows:
-        bad = sum(
-            float(each.nonfinite) for each in (row.y, row.dy, *row.gradients.values()) if each
-        )
-        if bad:
+    origin, said = _origin(rows)
+    counts = [_nonfinite(row) for row in rows]
+    for i, (row, bad) in enumerate(zip(rows, counts, strict=True)):
+        if i == origin:
+            # What it passes back is counted where it arrives.
+            count = bad or next(each for each in reversed(counts) if each)
+            yield Finding(row.path, "not finite", count, f"{said}; {_ADVICE['not finite']}")
+        elif bad:
             yield _found(row.path, "not finite", bad)
+
+
+def _nonfinite(row: LayerHealth) -> float:
+    return sum(float(each.nonfinite) for each in (row.y, row.dy, *row.gradients.values()) if each)
+
+
+def _origin(rows: tuple[LayerHealth, ...]) -> tuple[int, str]:
+    """The row that the first infinite or NaN number comes from, and how; (-1, "") where there is none.
+
+    Forward, the first whose output has some. On the way back, the last whose gradients have some, if what
+    it is told is finite; else the layer behind it, which tells it so: the next of those whose dL/dy is
+    finite and whose dL/dx has no finite number, or the next one where dL/dx has some.
+    """
+    for i, row in enumerate(rows):
+        if row.y is not None and row.y.nonfinite:
+            return i, "the first on the way forward"
+    bad = [i for i, row in enumerate(rows) if _nonfinite(row)]
+    if not bad:
+        return -1, ""
+    last = bad[-1]
+    dy = rows[last].dy
+    if dy is None or not dy.nonfinite:
+        return (
+            last,
+            "the first on the way back: what it is told is finite, and its gradients are not",
+        )
+    behind = range(last + 1, len(rows))
+    if not behind:
+        return last, "the first on the way back: it comes from the loss"
+    silent = [i for i in behind if _gives_none(rows[i])]
+    found = silent[0] if silent else last + 1
+    return (
+        found,
+        "the first on the way back: what it is told is finite, and what it passes on is not",
+    )
+
+
+def _gives_none(row: LayerHealth) -> bool:
+    return row.dy is not None and float(row.dy.norm) > 0 and math.isnan(row.backward_gain)
 
 
 def _sound(row: LayerHealth) -> bool:

@@ -10,20 +10,19 @@ and nothing of the size of the batch comes out.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.diagnostics.layer_pass import LayerRow, Running, begun, joined, part_count, running
+from fnn.diagnostics.health_results import Form, Health, row_starts
+from fnn.diagnostics.layer_pass import Running, begun, joined, part_count, running
 from fnn.diagnostics.parts import examples_in, over_parts, thinned
 from fnn.diagnostics.passes import examined, named, share_of_mean
 from fnn.diagnostics.spectrum import Rank, rank_of
 from fnn.diagnostics.statistics import (
     SAMPLE,
     Moments,
-    Statistics,
     columns,
     deviation,
     gathered,
@@ -34,82 +33,6 @@ from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays
 from fnn.losses import Loss
 from fnn.tap import tapped
 from fnn.tree import paths
-
-
-class LayerHealth(NamedTuple):
-    """One leaf layer in a training pass, on the host; C is the width of the last axis of its output.
-
-    Tuples of arrays count together; integers not at all. What there is nothing to find of is None.
-    """
-
-    path: str  # blocks/block[3]/mlp/expand
-    name: str  # linear(512)
-    y: Statistics | None  # of its output
-    dy: Statistics | None  # of dL/dy
-    forward_gain: float  # std(y) / std(x); NaN without floats in x or y, or where x is constant
-    backward_gain: float  # rms(dx) / rms(dy); NaN likewise, and where dy is 0
-    active: np.ndarray | None  # (C,), of each unit, the share of elements that are not 0
-    dead: (
-        np.ndarray | None
-    )  # (C,), bool: always 0, where that unit of x is not; of activations alone
-    always: np.ndarray | None  # (C,), bool: never 0 where that unit of x is not; likewise
-    saturated: float | None  # the share on the flat ends, of bounded activations; see `saturation`
-    rank: Rank | None  # of its outputs, centred; see `spectrum`
-    variation: (
-        float | None
-    )  # √(Σ (y - ȳ)² / Σ y²), with the mean ȳ of each unit: 0 if all are alike
-    gradients: dict[str, Statistics]  # dL/dθ, by the name of the parameter, such as "w"
-
-    @property
-    def width(self) -> int:
-        """C, or 0 where the output is a tuple or has no units."""
-        return 0 if self.active is None else len(self.active)
-
-
-class Health(NamedTuple):
-    """What a pass over a batch showed: a tree of small arrays, for `jit`, `vmap` and a log.
-
-    `rows` is what to read. `str()` is a table of it, with a mark for each of the `findings`.
-    L counts the layers of all blocks, K their units, G their parameters, as `Form` says.
-    """
-
-    form: Static["Form"]
-    loss: Array  # (), the mean
-    y: Statistics  # (L,)
-    dy: Statistics  # (L,)
-    forward_gain: Array  # (L,)
-    backward_gain: Array  # (L,)
-    active: Array  # (K,)
-    dead: Array  # (K,), bool
-    always: Array  # (K,), bool
-    saturated: Array  # (L,), NaN where there is nothing bounded
-    rank: Rank  # (L,) each, NaN where it was not looked for
-    variation: Array  # (L,), NaN likewise
-    gradients: Statistics  # (G,)
-
-    @property
-    def examples(self) -> int:
-        """How many were looked at."""
-        return self.form.value.examples
-
-    @property
-    def rows(self) -> tuple[LayerHealth, ...]:
-        """The leaf layers in the order of calls, with an entry for each block of a `repeat`."""
-        return _rows(jax.device_get(self))
-
-    def __str__(self) -> str:
-        from fnn.diagnostics.health_text import health_text  # which reads the types of this module
-
-        return health_text(self)
-
-
-class Form(NamedTuple):
-    """What is what in the arrays of `Health`."""
-
-    rows: tuple[LayerRow, ...]  # each of which is as many of L as there are blocks
-    order: tuple[tuple[str, int, int], ...]  # (path, row, block), in the order of calls
-    parameters: tuple[tuple[int, str], ...]  # (row, name), each of which is as many of G
-    examples: int
 
 
 def health(
@@ -221,7 +144,7 @@ def _finished(
 
 def _ranks(total: Running, dtype: jnp.dtype) -> tuple[Rank, Array]:
     """(L,) each, from the decompositions of all layers of one width at once; and the variation."""
-    rows, starts = total.rows.value, _starts(total.rows.value)
+    rows, starts = total.rows.value, row_starts(total.rows.value)
     nothing = jnp.full(sum(part_count(row) for row in rows), jnp.nan, dtype)
     effective, stable, variation = nothing, nothing, nothing
     for width, scatters in total.scatter.items():
@@ -242,54 +165,7 @@ def _ranks(total: Running, dtype: jnp.dtype) -> tuple[Rank, Array]:
     return Rank(effective, stable), variation
 
 
-def _starts(rows: tuple[LayerRow, ...]) -> list[int]:
-    """Where in L each row begins."""
-    return [0, *np.cumsum([part_count(row) for row in rows])[:-1].tolist()]
-
-
 def _ratio(measure: Callable[[Moments], Array], above: Moments, below: Moments) -> Array:
     high, low = measure(above), measure(below)
     known = (low > 0) & (above.finite > 0)
     return jnp.where(known, high.astype(low.dtype) / jnp.where(known, low, 1), jnp.nan)
-
-
-def _rows(found: Health) -> tuple[LayerHealth, ...]:
-    """The rows of a `Health` of NumPy arrays."""
-    form = found.form.value
-    starts = _starts(form.rows)
-    units = np.cumsum([0, *(part_count(row) * row.width for row in form.rows)])
-    begins = np.cumsum([0, *(part_count(form.rows[i]) for i, _ in form.parameters)])
-
-    def at(tree: PyTree, i: int) -> PyTree:
-        return jax.tree.map(lambda leaf: leaf[i], tree)
-
-    def some(of: Statistics, i: int) -> Statistics | None:
-        return at(of, i) if of.finite[i] + of.nonfinite[i] > 0 else None
-
-    rows = []
-    for path, i, block in form.order:
-        row, place = form.rows[i], starts[i] + block
-        own = slice(units[i] + block * row.width, units[i] + (block + 1) * row.width)
-        activation = bool(row.width) and row.activation
-        rows.append(
-            LayerHealth(
-                path,
-                row.name,
-                some(found.y, place),
-                some(found.dy, place),
-                float(found.forward_gain[place]),
-                float(found.backward_gain[place]),
-                np.asarray(found.active[own]) if row.width else None,
-                np.asarray(found.dead[own]) if activation else None,
-                np.asarray(found.always[own]) if activation else None,
-                float(found.saturated[place]) if row.bounded else None,
-                at(found.rank, place) if row.spectrum else None,
-                float(found.variation[place]) if row.spectrum else None,
-                {
-                    name: at(found.gradients, start + block)
-                    for (j, name), start in zip(form.parameters, begins, strict=False)
-                    if j == i
-                },
-            )
-        )
-    return tuple(rows)

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 
 from fnn.diagnostics.findings import findings
-from fnn.diagnostics.health import Health, LayerHealth
+from fnn.diagnostics.health_results import Health, LayerHealth
 from fnn.tables import table
 
 _NAME = 26  # characters of a layer's name

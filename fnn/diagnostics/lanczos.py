@@ -27,14 +27,23 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class Lanczos(NamedTuple):
-    """The Ritz values, ascending; where fewer steps were made than allowed, NaN after them."""
+    """The Ritz values, ascending; where fewer steps were made than allowed, NaN after them.
 
-    values: Array  # (k,)
-    bounds: Array  # (k,), how far off an eigenvalue may be, but for rounding
-    weights: Array  # (k,), s_i1², of sum 1; 0 after the steps that were made
-    steps: Array  # (), how many were made
-    basis: Array  # (k, n), the q; 0 after those
-    mixing: Array  # (k, k), column i is s_i
+    Attributes:
+      values: (k,).
+      bounds: (k,), how far off an eigenvalue may be, but for rounding.
+      weights: (k,), s_i1², of sum 1; 0 after the steps that were made.
+      steps: (), how many were made.
+      basis: (k, n), the q; 0 after those.
+      mixing: (k, k), column i is s_i.
+    """
+
+    values: Array
+    bounds: Array
+    weights: Array
+    steps: Array
+    basis: Array
+    mixing: Array
 
     def highest(self, count: int) -> tuple[Array, Array]:
         """(values, bounds) of the `count` largest, descending; NaN where there are fewer."""
@@ -155,11 +164,17 @@ def _converged(found: Lanczos, count: int, tolerance: float) -> Array:
 
 
 class Trace(NamedTuple):
-    """An estimate of a trace."""
+    """An estimate of a trace.
+
+    Attributes:
+      value: the estimate.
+      standard_error: of the estimate; NaN for a single probe.
+      samples: (m,), vᵀ A v of each.
+    """
 
     value: Array
-    standard_error: Array  # of it; NaN for a single probe
-    samples: Array  # (m,), vᵀ A v of each
+    standard_error: Array
+    samples: Array
 
     def __str__(self) -> str:
         return (

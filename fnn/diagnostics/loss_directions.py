@@ -24,14 +24,19 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class PathPlane(NamedTuple):
-    """The plane through the end of a run in which its path lies most."""
+    """The plane through the end of a run in which its path lies most.
 
-    origin: PyTree  # the last snapshot
-    directions: tuple[PyTree, PyTree]  # orthonormal; the second is 0 if the path is straight
-    coordinates: Array  # (snapshots, 2), where each lies; the last at (0, 0)
-    explained: (
-        Array  # (2,), the share of the squared distances from the end that each direction has
-    )
+    Attributes:
+      origin: the last snapshot.
+      directions: orthonormal; the second is 0 if the path is straight.
+      coordinates: (snapshots, 2), where each lies; the last at (0, 0).
+      explained: (2,), the share of the squared distances from the end that each direction has.
+    """
+
+    origin: PyTree
+    directions: tuple[PyTree, PyTree]
+    coordinates: Array
+    explained: Array
 
     def axes(self, points: int = 15, margin: float = 0.25) -> tuple[Array, Array]:
         """(a, b) for `loss_on_plane`, `points` each: what the path covers, and a share of it beyond."""

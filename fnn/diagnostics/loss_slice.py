@@ -25,10 +25,15 @@ _SHADES = "█▓▒░·"  # from the lowest fifth of the losses to the highest
 
 
 class LossLine(NamedTuple):
-    """The loss at points of a line; `str()` of it is a table with bars."""
+    """The loss at points of a line; `str()` of it is a table with bars.
 
-    distances: Array  # (A,)
-    losses: Array  # (A,)
+    Attributes:
+      distances: (A,), along the direction.
+      losses: (A,), means over the examples.
+    """
+
+    distances: Array
+    losses: Array
 
     def __str__(self) -> str:
         losses = np.asarray(self.losses, np.float64)
@@ -49,11 +54,17 @@ class LossLine(NamedTuple):
 
 
 class LossPlane(NamedTuple):
-    """The loss on a grid; `str()` of it is a map, the darker the lower."""
+    """The loss on a grid; `str()` of it is a map, a across and b upward, the darker the lower.
 
-    a: Array  # (A,)
-    b: Array  # (B,)
-    losses: Array  # (A, B)
+    Attributes:
+      a: (A,), along the first direction.
+      b: (B,), along the second.
+      losses: (A, B), means over the examples.
+    """
+
+    a: Array
+    b: Array
+    losses: Array
 
     def __str__(self) -> str:
         losses = np.asarray(self.losses, np.float64)
@@ -70,13 +81,13 @@ class LossPlane(NamedTuple):
                     for rank, loss in zip(row, values, strict=True)
                 ),
             ]
-            for at, row, values in zip(self.a, ranks, losses, strict=True)
+            for at, row, values in reversed([*zip(self.b, ranks.T, losses.T, strict=True)])
         ]
         width = max(len(label) for label, _ in lines)
         lowest = np.nanargmin(np.where(np.isfinite(losses), losses, np.nan))
         i, j = np.unravel_index(lowest, losses.shape)
         said = (
-            f"down: a; across: b from {float(self.b[0]):.4g} to {float(self.b[-1]):.4g}; "
+            f"across: a from {float(self.a[0]):.4g} to {float(self.a[-1]):.4g}; upward: b; "
             f"loss {known[0]:.5g} (at a = {float(self.a[i]):.4g}, b = {float(self.b[j]):.4g}) "
             f"to {known[-1]:.5g}"
         )

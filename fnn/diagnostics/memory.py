@@ -16,114 +16,24 @@ cache. Source: Chen, Xu, Zhang, Guestrin (2016).
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import jax
 
+from fnn.batch import check_input
 from fnn.compose.remat import remat
 from fnn.diagnostics.kept import (
     KeptBy,
     Label,
-    bytes_text,
     joined,
     kept_by_layers,
     kept_bytes,
     total_bytes,
 )
-from fnn.diagnostics.summary import Summary, flops_text, summary
+from fnn.diagnostics.memory_results import Memory, MemoryRow, XlaMemory, within
+from fnn.diagnostics.summary import Summary, summary
 from fnn.gradient import Differentiated, auto_value_and_grad, value_and_grad
 from fnn.layer import Array, Key, Layer, PyTree
 from fnn.losses import Loss
-from fnn.tables import table
-
-_NAMED = 3  # as many in the line of advice
-
-
-class MemoryRow(NamedTuple):
-    """What one layer or container keeps, and what `remat` around it would change."""
-
-    path: str  # "" for the network itself
-    name: str
-    leaf: bool
-    cache: int  # bytes, of all that lies in it, each array once
-    fields: tuple[tuple[str, int], ...]  # of the cache, with bytes
-    saves: int  # bytes; negative where its input is larger than its cache
-    rebuilt: int  # bytes
-    peak: int  # bytes that it falls by
-    flops: int  # to run its leaves forward again
-    share: float  # of the step's operations
-
-    @property
-    def saved_per_flop(self) -> float:
-        """Bytes of the peak; ∞ where nothing has to be computed."""
-        return self.peak / self.flops if self.flops else float("inf")
-
-
-class XlaMemory(NamedTuple):
-    """XLA's own figures for a compiled value and gradient, in bytes."""
-
-    name: str
-    temporary: int  # caches and all else that lives within the program
-    arguments: int
-    outputs: int
-    aliased: int  # outputs that lie in the place of arguments
-
-
-class Memory(NamedTuple):
-    """A row for the network and each container and leaf; `str()` of it is a table with advice."""
-
-    rows: tuple[MemoryRow, ...]
-    loss: int  # bytes of the loss's cache
-    compiled: tuple[XlaMemory, ...]  # () unless asked for
-
-    @property
-    def first(self) -> tuple[MemoryRow, ...]:
-        """What to put into `remat` first, the most bytes for an operation foremost; none within another.
-
-        These are containers, or, where none lowers the peak, leaves.
-        """
-        chosen: list[MemoryRow] = []
-        within = [row for row in self.rows if row.path and row.peak > 0]
-        containers = [row for row in within if not row.leaf]
-        for row in sorted(containers or within, key=lambda row: -row.saved_per_flop):
-            if not any(_nested(row.path, other.path) for other in chosen):
-                chosen.append(row)
-        return tuple(chosen)
-
-    @property
-    def advice(self) -> str:
-        """One sentence."""
-        if not self.first:
-            return "remat: nothing to save, the peak would be the same with any layer in it."
-        said = [
-            f"{row.path} saves {bytes_text(row.saves)} ({bytes_text(row.peak)} of the peak) for "
-            f"{flops_text(row.flops)} FLOPs ({row.share:.1%} of a step)"
-            for row in self.first[:_NAMED]
-        ]
-        return f"remat first: {'; then '.join(said)}."
-
-    def __str__(self) -> str:
-        head = ["layer", "kind", "cache", "remat saves", "rebuilt", "peak falls", "FLOPs"]
-        head += ["of a step", "holds"]
-        lines = [
-            [
-                row.path or "(network)",
-                row.name,
-                *map(bytes_text, (row.cache, row.saves, row.rebuilt, row.peak)),
-                flops_text(row.flops),
-                f"{row.share:.1%}",
-                ", ".join(f"{name} {bytes_text(size)}" for name, size in row.fields)
-                if row.leaf
-                else "",
-            ]
-            for row in self.rows
-        ]
-        page = [*table(head, lines, left=2), f"loss: {bytes_text(self.loss)}", self.advice]
-        if self.compiled:
-            head = ["compiled by XLA", "temporary", "arguments", "outputs", "aliased"]
-            lines = [[name, *map(bytes_text, sizes)] for name, *sizes in self.compiled]
-            page += ["", *table(head, lines)]
-        return "\n".join(page)
 
 
 def memory(
@@ -157,9 +67,11 @@ def memory(
         by `jax.grad` of the same forward pass.
 
     Raises:
+      TypeError: `x` holds what is neither, such as a shape.
       ValueError: a container has children but no `rebuild`.
       RuntimeError: `compiled`, and this platform's compiler does not tell.
     """
+    check_input(x, "memory")
     kept = kept_by_layers(net, params, state, x, key)
     sizes = summary(net, x)
     rows = tuple(_row(entry, kept, sizes) for entry in kept)
@@ -210,7 +122,7 @@ def _remat_at(layer: Layer, path: str, chosen: frozenset[str], there: set[str]) 
 
 
 def _row(entry: KeptBy, kept: Sequence[KeptBy], sizes: Summary) -> MemoryRow:
-    inside = [row.forward for row in sizes.rows if _within(row.path, entry.path)]
+    inside = [row.forward for row in sizes.rows if within(row.path, entry.path)]
     flops = sum(inside) if entry.path else sizes.total.forward
     fields = tuple(
         (name or "cache", label.bytes) for name, label in entry.fields if not label.there
@@ -244,7 +156,7 @@ def _freed_before(entry: KeptBy, kept: Sequence[KeptBy]) -> int:
     In a loop, what the layers after it keep of other rounds is not gone; they are left out.
     """
     place = next(i for i, other in enumerate(kept) if other.path == entry.path)
-    own = [other for other in kept if not other.layer.parts and not _within(other.path, entry.path)]
+    own = [other for other in kept if not other.layer.parts and not within(other.path, entry.path)]
     later = {other.path for other in kept[place + 1 :] if entry.rounds == 1 or other.rounds == 1}
     gone = frozenset[Label]().union(*(other.labels for other in own if other.path in later))
     stays = entry.given.union(*(other.labels for other in own if other.path not in later))
@@ -278,11 +190,3 @@ def _figures(name: str, gradient: Differentiated, batch: tuple[PyTree, ...]) -> 
         found.output_size_in_bytes,
         found.alias_size_in_bytes,
     )
-
-
-def _within(path: str, outer: str) -> bool:
-    return not outer or path == outer or path.startswith(f"{outer}/")
-
-
-def _nested(path: str, other: str) -> bool:
-    return _within(path, other) or _within(other, path)

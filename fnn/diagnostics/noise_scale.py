@@ -29,10 +29,14 @@ from fnn.train.step import global_norm
 class NoiseScale(NamedTuple):
     """The two estimates, each without bias; one batch's are noisy, so average each over several steps
     (by ``jax.tree.map``), and then take `scale`.
+
+    Attributes:
+      gradient: of |G|²; may be negative where noise is all there is.
+      trace: of tr Σ.
     """
 
-    gradient: Array  # of |G|²; may be negative where noise is all there is
-    trace: Array  # of tr Σ
+    gradient: Array
+    trace: Array
 
     @property
     def scale(self) -> Array:

@@ -28,11 +28,17 @@ _COUPLING_LOSSES = ("nt_xent",)
 
 
 class ExampleNorms(NamedTuple):
-    """The gradients of the examples' losses, by their norms; `str()` is a table."""
+    """The gradients of the examples' losses, by their norms; `str()` is a table.
 
-    layers: Static[tuple[tuple[str, Way], ...]]  # (path, how its part was found)
-    squares: Array  # (layers, N), each layer's part of ‖g_n‖²
-    mean: Array  # (), ‖Σ g_n / N‖², of the batch's gradient
+    Attributes:
+      layers: (path, how its part was found).
+      squares: (layers, N), each layer's part of ‖g_n‖².
+      mean: (), ‖Σ g_n / N‖², of the batch's gradient.
+    """
+
+    layers: Static[tuple[tuple[str, Way], ...]]
+    squares: Array
+    mean: Array
 
     @property
     def norms(self) -> Array:

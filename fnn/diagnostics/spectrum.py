@@ -30,6 +30,10 @@ class Scatter(NamedTuple):
 class Rank(NamedTuple):
     """How many directions are used, as real numbers from 1 to C; 0 where all rows are one point, NaN
     where one is not finite.
+
+    Attributes:
+      effective: exp(-Σ p log p) of the shares p of the singular values.
+      stable: Σ σ² / σ₁² of the singular values.
     """
 
     effective: Array

@@ -39,18 +39,26 @@ class Statistics(NamedTuple):
     `histogram` has an axis of `BINS`. An axis in front of these stands for several sets.
 
     The counts are floats: exact up to 2²⁴ (2⁵³ in float64), and to a part in 10⁶ beyond.
+
+    Attributes:
+      finite: how many are finite.
+      mean: of none: 0.
+      squares: Σ (x - mean)².
+      low: the smallest; of none: ∞.
+      high: the largest; of none: -∞.
+      zeros: how many are exactly 0.
+      nonfinite: how many are infinite or NaN.
+      histogram: (BINS,), counts of a sample by `EDGES`; ∞ counts in the outermost, NaN nowhere.
     """
 
-    finite: Array  # how many are finite
-    mean: Array  # of none: 0
-    squares: Array  # Σ (x - mean)²
-    low: Array  # the smallest; of none: ∞
-    high: Array  # the largest; of none: -∞
-    zeros: Array  # how many are exactly 0
-    nonfinite: Array  # how many are infinite or NaN
-    histogram: (
-        Array  # (BINS,), counts of a sample by `EDGES`; ∞ counts in the outermost, NaN nowhere
-    )
+    finite: Array
+    mean: Array
+    squares: Array
+    low: Array
+    high: Array
+    zeros: Array
+    nonfinite: Array
+    histogram: Array
 
     @property
     def moments(self) -> Moments:

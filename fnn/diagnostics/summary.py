@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn.batch import check_input
 from fnn.compose.frozen import FrozenState
 from fnn.diagnostics.flops import flops_by_call
 from fnn.diagnostics.kept import Label, bytes_of, bytes_text, kept_by_layers, total_bytes
@@ -27,25 +28,46 @@ _HEAD = (
 
 
 class SummaryRow(NamedTuple):
-    """One leaf layer in a training pass and its backward pass."""
+    """One leaf layer in a training pass and its backward pass.
 
-    path: str  # block_1/conv_1
-    name: str  # the layer's, such as linear(10)
-    output: str  # the shape of y, such as 128×28×28×32, and its dtype if that is not float32
-    parameters: int  # elements
-    state: int  # elements
-    forward: int  # operations
-    backward: int  # operations
-    cache: int  # bytes that no layer before it keeps
+    Attributes:
+      path: such as block_1/conv_1.
+      name: the layer's, such as linear(10).
+      output: the shape of y, such as 128×28×28×32, and its dtype if that is not float32.
+      parameters: elements.
+      state: elements.
+      forward: operations.
+      backward: operations.
+      cache: bytes that no layer before it keeps.
+      parameter_bytes: those of the parameters.
+      state_bytes: those of the state.
+      rounds: how often loops call it: the numbers are of all rounds, the output is of one.
+    """
+
+    path: str
+    name: str
+    output: str
+    parameters: int
+    state: int
+    forward: int
+    backward: int
+    cache: int
     parameter_bytes: int
     state_bytes: int
+    rounds: int = 1
 
 
 class Summary(NamedTuple):
-    """A row a leaf layer, in the order in which they are called; `str()` of it is a table."""
+    """A row a leaf layer, in the order in which they are called; `str()` of it is a table.
+
+    Attributes:
+      rows: the leaf layers.
+      containers: between the leaves: the sum of a residual, what a `remat` block keeps.
+      total: of the whole network; its output is the network's.
+    """
 
     rows: tuple[SummaryRow, ...]
-    containers: SummaryRow  # between the leaves: the sum of a residual, what a `remat` block keeps
+    containers: SummaryRow
     total: SummaryRow
 
     def __str__(self) -> str:
@@ -80,7 +102,11 @@ def summary(net: Layer, x: PyTree) -> Summary:
     Args:
       net: the network.
       x: its input: arrays or ShapeDtypeStructs. Nothing is computed with their values.
+
+    Raises:
+      TypeError: it holds what is neither, such as a shape.
     """
+    check_input(x, "summary")
     key = jax.random.key(0)
     records: dict[str, _Record] = {}
     marked = map_layers(lambda path, leaf: _marked(path, leaf, records), net)
@@ -93,6 +119,7 @@ def summary(net: Layer, x: PyTree) -> Summary:
     params, state = jax.eval_shape(net.init, key, x)
     y, _, _ = jax.eval_shape(net.forward, params, state, x, key)
     kept = kept_by_layers(net, params, state, x, key)
+    rounds = {each.path: each.rounds for each in kept}
     caches, all_kept = _first_kept((k.path, k.labels) for k in kept if not k.layer.parts), kept[0]
     program = jax.make_jaxpr(differentiate)(params, state, x, key)
     forward_program = jax.make_jaxpr(marked.forward)(params, state, x, key)
@@ -110,6 +137,7 @@ def summary(net: Layer, x: PyTree) -> Summary:
             caches.get(path, 0),  # within a `remat` there is none
             bytes_of(_held(params, path)),
             bytes_of(_held(state, path)),
+            _rounds(rounds, path),
         )
         for path, record in records.items()
     )
@@ -158,6 +186,13 @@ def _first_kept(caches: Iterable[tuple[str, frozenset[Label]]]) -> dict[str, int
     return found
 
 
+def _rounds(known: Mapping[str, int], path: str) -> int:
+    """How often the layer at `path` is called: as what it is in, if that is in a `remat`."""
+    while path not in known:
+        path = path.rpartition("/")[0]
+    return known[path]
+
+
 def _held(tree: PyTree, path: str) -> list[PyTree]:
     """What the network's params, or its state, hold for the leaf at `path`: what is stacked for the
     rounds of a loop counts so, what a frozen layer has is state, and what is shared is held once.
@@ -189,7 +224,7 @@ def _call(name: str, function: Callable[..., Any], *args: PyTree) -> Any:
 def _cells(row: SummaryRow) -> list[str]:
     return [
         row.path,
-        row.name,
+        f"{row.name} × {row.rounds}" if row.rounds > 1 else row.name,
         row.output,
         f"{row.parameters:,}",
         f"{row.state:,}",

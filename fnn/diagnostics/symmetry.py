@@ -59,10 +59,15 @@ class Finding(NamedTuple):
 
 
 class SymmetryReport(NamedTuple):
-    """What was found, the worst first; `str()` of it is a table and the advice."""
+    """What was found, the worst first; `str()` of it is a table and the advice.
+
+    Attributes:
+      findings: a kernel or a part of one each.
+      kernels: how many were looked at.
+    """
 
     findings: tuple[Finding, ...]
-    kernels: int  # how many were looked at
+    kernels: int
 
     @property
     def ok(self) -> bool:

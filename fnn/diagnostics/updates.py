@@ -25,11 +25,17 @@ from fnn.tree import paths
 
 
 class UpdateRatios(NamedTuple):
-    """The squares of the norms of each parameter and of its update; `str()` is a table of the ratios."""
+    """The squares of the norms of each parameter and of its update; `str()` is a table of the ratios.
 
-    names: Static[tuple[tuple[str, str], ...]]  # (path, group) of each
-    updates: Array  # (P,), ‖Δθ‖²
-    parameters: Array  # (P,), ‖θ‖²
+    Attributes:
+      names: (path, group) of each.
+      updates: (P,), ‖Δθ‖².
+      parameters: (P,), ‖θ‖².
+    """
+
+    names: Static[tuple[tuple[str, str], ...]]
+    updates: Array
+    parameters: Array
 
     @property
     def leaves(self) -> dict[str, float]:
@@ -43,6 +49,9 @@ class UpdateRatios(NamedTuple):
     @property
     def groups(self) -> dict[str, float]:
         """The same of each group: of all its parameters as one vector."""
+        return {group: _ratio(*both) for group, both in self._sums().items()}
+
+    def _sums(self) -> dict[str, tuple[float, float]]:
         moved: dict[str, float] = defaultdict(float)
         size: dict[str, float] = defaultdict(float)
         for (_, group), u, p in zip(
@@ -50,13 +59,14 @@ class UpdateRatios(NamedTuple):
         ):
             moved[group] += float(u)
             size[group] += float(p)
-        return {group: _ratio(moved[group], size[group]) for group in moved}
+        return {group: (moved[group], size[group]) for group in moved}
 
     def __str__(self) -> str:
-        entries = {**self.leaves, **{f"all of {name}": r for name, r in self.groups.items()}}
-        return "\n".join(
-            table(["parameter", "‖Δθ‖ / ‖θ‖"], [[path, f"{r:.1e}"] for path, r in entries.items()])
-        )
+        leaves = [path for path, _ in self.names.value]
+        own = zip(leaves, np.asarray(self.updates), np.asarray(self.parameters), strict=True)
+        sums = [(f"all of {name}", *both) for name, both in self._sums().items()]
+        lines = [[name, _text(float(u), float(p))] for name, u, p in (*own, *sums)]
+        return "\n".join(table(["parameter", "‖Δθ‖ / ‖θ‖"], lines))
 
 
 def layer_group(path: str) -> str:
@@ -116,3 +126,9 @@ def _squares(leaves: list[tuple[str, Array]]) -> Array:
 
 def _ratio(moved: float, size: float) -> float:
     return float(np.sqrt(moved / size)) if size > 0 else float("nan")
+
+
+def _text(moved: float, size: float) -> str:
+    if size == 0:  # such as the biases before the first step
+        return "from 0" if moved > 0 else "0 stays"
+    return f"{_ratio(moved, size):.1e}"

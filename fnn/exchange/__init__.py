@@ -6,11 +6,18 @@
 Nothing of those frameworks is imported, and no pickle is read: save their weights as safetensors or npz.
 """
 
-from fnn.exchange.flax_layout import from_flax as from_flax
-from fnn.exchange.flax_layout import to_flax as to_flax
-from fnn.exchange.layout import Imported as Imported
-from fnn.exchange.parity import Difference as Difference
-from fnn.exchange.parity import Parity as Parity
-from fnn.exchange.parity import parity as parity
-from fnn.exchange.torch_layout import from_torch as from_torch
-from fnn.exchange.torch_layout import to_torch as to_torch
+from fnn.exchange.flax_layout import from_flax, to_flax
+from fnn.exchange.layout import Imported
+from fnn.exchange.parity import Difference, Parity, parity
+from fnn.exchange.torch_layout import from_torch, to_torch
+
+__all__ = [
+    "Difference",
+    "Imported",
+    "Parity",
+    "from_flax",
+    "from_torch",
+    "parity",
+    "to_flax",
+    "to_torch",
+]

@@ -11,23 +11,40 @@ the like are initializers as they are; `normal(0.02)`, `variance_scaling(…)` a
 data instead is `fnn.lsuv.lsuv`.
 """
 
-from fnn.initializers.constants import constant as constant
-from fnn.initializers.constants import identity as identity
-from fnn.initializers.constants import ones as ones
-from fnn.initializers.constants import zeros as zeros
-from fnn.initializers.draws import normal as normal
-from fnn.initializers.draws import truncated_normal as truncated_normal
-from fnn.initializers.draws import uniform as uniform
-from fnn.initializers.gains import gain as gain
-from fnn.initializers.initializer import Initializer as Initializer
-from fnn.initializers.initializer import fans as fans
-from fnn.initializers.initializer import scaled as scaled
-from fnn.initializers.orthogonal import delta_orthogonal as delta_orthogonal
-from fnn.initializers.orthogonal import orthogonal as orthogonal
-from fnn.initializers.variance import he_normal as he_normal
-from fnn.initializers.variance import he_uniform as he_uniform
-from fnn.initializers.variance import lecun_normal as lecun_normal
-from fnn.initializers.variance import lecun_uniform as lecun_uniform
-from fnn.initializers.variance import variance_scaling as variance_scaling
-from fnn.initializers.variance import xavier_normal as xavier_normal
-from fnn.initializers.variance import xavier_uniform as xavier_uniform
+from fnn.initializers.constants import constant, identity, ones, zeros
+from fnn.initializers.draws import normal, truncated_normal, uniform
+from fnn.initializers.gains import gain
+from fnn.initializers.initializer import Initializer, fans, scaled
+from fnn.initializers.orthogonal import delta_orthogonal, orthogonal
+from fnn.initializers.variance import (
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    variance_scaling,
+    xavier_normal,
+    xavier_uniform,
+)
+
+__all__ = [
+    "Initializer",
+    "constant",
+    "delta_orthogonal",
+    "fans",
+    "gain",
+    "he_normal",
+    "he_uniform",
+    "identity",
+    "lecun_normal",
+    "lecun_uniform",
+    "normal",
+    "ones",
+    "orthogonal",
+    "scaled",
+    "truncated_normal",
+    "uniform",
+    "variance_scaling",
+    "xavier_normal",
+    "xavier_uniform",
+    "zeros",
+]

@@ -1,81 +1,124 @@
 """Layers, one family a file; each with its forward and backward pass by hand."""
 
-from fnn.layers.activation import sigmoid as sigmoid
-from fnn.layers.activation import tanh as tanh
-from fnn.layers.attention import attention as attention
-from fnn.layers.attention_heads import multi_head_attention as multi_head_attention
-from fnn.layers.batch_norm import batch_norm as batch_norm
-from fnn.layers.convolution import convolution as convolution
-from fnn.layers.convolution_depthwise import depthwise_convolution as depthwise_convolution
-from fnn.layers.convolution_depthwise import separable_convolution as separable_convolution
-from fnn.layers.convolution_size import conv_output_size as conv_output_size
-from fnn.layers.convolution_transposed import transposed_convolution as transposed_convolution
-from fnn.layers.elementwise import add as add
-from fnn.layers.elementwise import multiply as multiply
-from fnn.layers.embedding import embedding as embedding
-from fnn.layers.gated import geglu as geglu
-from fnn.layers.gated import glu as glu
-from fnn.layers.gated import swiglu as swiglu
-from fnn.layers.group_norm import group_norm as group_norm
-from fnn.layers.group_norm import instance_norm as instance_norm
-from fnn.layers.groupwise import max_over as max_over
-from fnn.layers.groupwise import sum_over as sum_over
-from fnn.layers.groupwise import switch as switch
-from fnn.layers.hard import hard_sigmoid as hard_sigmoid
-from fnn.layers.hard import hard_swish as hard_swish
-from fnn.layers.hard import hard_tanh as hard_tanh
-from fnn.layers.layer_norm import layer_norm as layer_norm
-from fnn.layers.layer_norm import rms_norm as rms_norm
-from fnn.layers.linear import bias as bias
-from fnn.layers.linear import linear as linear
-from fnn.layers.maxout import maxout as maxout
-from fnn.layers.noise import alpha_dropout as alpha_dropout
-from fnn.layers.noise import dropout as dropout
-from fnn.layers.noise import gaussian_dropout as gaussian_dropout
-from fnn.layers.noise import gaussian_noise as gaussian_noise
-from fnn.layers.noise import spatial_dropout as spatial_dropout
-from fnn.layers.noise_weights import dropconnect as dropconnect
-from fnn.layers.pooling import max_pool as max_pool
-from fnn.layers.pooling_adaptive import adaptive_average_pool as adaptive_average_pool
-from fnn.layers.pooling_adaptive import adaptive_max_pool as adaptive_max_pool
-from fnn.layers.pooling_adaptive import global_max_pool as global_max_pool
-from fnn.layers.pooling_average import average_pool as average_pool
-from fnn.layers.pooling_average import global_average_pool as global_average_pool
-from fnn.layers.pooling_average import sum_pool as sum_pool
-from fnn.layers.pooling_fractional import fractional_max_pool as fractional_max_pool
-from fnn.layers.positions import learned_positions as learned_positions
-from fnn.layers.positions import rotary as rotary
-from fnn.layers.positions import sinusoidal_positions as sinusoidal_positions
-from fnn.layers.rectifiers import celu as celu
-from fnn.layers.rectifiers import elu as elu
-from fnn.layers.rectifiers import leaky_relu as leaky_relu
-from fnn.layers.rectifiers import prelu as prelu
-from fnn.layers.rectifiers import relu as relu
-from fnn.layers.rectifiers import relu6 as relu6
-from fnn.layers.rectifiers import selu as selu
-from fnn.layers.recurrent_cell import HiddenCarry as HiddenCarry
-from fnn.layers.recurrent_gru import gru as gru
-from fnn.layers.recurrent_gru import gru_cell as gru_cell
-from fnn.layers.recurrent_lstm import LSTMCarry as LSTMCarry
-from fnn.layers.recurrent_lstm import lstm as lstm
-from fnn.layers.recurrent_lstm import lstm_cell as lstm_cell
-from fnn.layers.recurrent_rnn import rnn as rnn
-from fnn.layers.recurrent_rnn import rnn_cell as rnn_cell
-from fnn.layers.shapes import flatten as flatten
-from fnn.layers.shapes import identity as identity
-from fnn.layers.shapes import reshape as reshape
-from fnn.layers.smooth import gelu as gelu
-from fnn.layers.smooth import mish as mish
-from fnn.layers.smooth import silu as silu
-from fnn.layers.smooth import softplus as softplus
-from fnn.layers.smooth import softsign as softsign
-from fnn.layers.smooth import squareplus as squareplus
-from fnn.layers.softmax import hardmax as hardmax
-from fnn.layers.softmax import log_softmax as log_softmax
-from fnn.layers.softmax import softmax as softmax
-from fnn.layers.tokens import class_token as class_token
-from fnn.layers.tokens import mean_token as mean_token
-from fnn.layers.tokens import patches as patches
-from fnn.layers.tokens import token_at as token_at
-from fnn.layers.weight_norm import spectral_norm as spectral_norm
-from fnn.layers.weight_norm import weight_norm as weight_norm
+from fnn.layers.activation import sigmoid, tanh
+from fnn.layers.attention import attention
+from fnn.layers.attention_heads import multi_head_attention
+from fnn.layers.batch_norm import batch_norm
+from fnn.layers.convolution import convolution
+from fnn.layers.convolution_depthwise import depthwise_convolution, separable_convolution
+from fnn.layers.convolution_size import conv_output_size
+from fnn.layers.convolution_transposed import transposed_convolution
+from fnn.layers.elementwise import add, multiply
+from fnn.layers.embedding import embedding
+from fnn.layers.gated import geglu, glu, swiglu
+from fnn.layers.group_norm import group_norm, instance_norm
+from fnn.layers.groupwise import max_over, sum_over, switch
+from fnn.layers.hard import hard_sigmoid, hard_swish, hard_tanh
+from fnn.layers.layer_norm import layer_norm, rms_norm
+from fnn.layers.linear import bias, linear
+from fnn.layers.maxout import maxout
+from fnn.layers.noise import (
+    alpha_dropout,
+    dropout,
+    gaussian_dropout,
+    gaussian_noise,
+    spatial_dropout,
+)
+from fnn.layers.noise_weights import dropconnect
+from fnn.layers.pooling import max_pool
+from fnn.layers.pooling_adaptive import adaptive_average_pool, adaptive_max_pool, global_max_pool
+from fnn.layers.pooling_average import average_pool, global_average_pool, sum_pool
+from fnn.layers.pooling_fractional import fractional_max_pool
+from fnn.layers.positions import learned_positions, rotary, sinusoidal_positions
+from fnn.layers.rectifiers import celu, elu, leaky_relu, prelu, relu, relu6, selu
+from fnn.layers.recurrent_cell import HiddenCarry
+from fnn.layers.recurrent_gru import gru, gru_cell
+from fnn.layers.recurrent_lstm import LSTMCarry, lstm, lstm_cell
+from fnn.layers.recurrent_rnn import rnn, rnn_cell
+from fnn.layers.shapes import flatten, identity, reshape
+from fnn.layers.smooth import gelu, mish, silu, softplus, softsign, squareplus
+from fnn.layers.softmax import hardmax, log_softmax, softmax
+from fnn.layers.tokens import class_token, mean_token, patches, token_at
+from fnn.layers.weight_norm import spectral_norm, weight_norm
+
+__all__ = [
+    "HiddenCarry",
+    "LSTMCarry",
+    "adaptive_average_pool",
+    "adaptive_max_pool",
+    "add",
+    "alpha_dropout",
+    "attention",
+    "average_pool",
+    "batch_norm",
+    "bias",
+    "celu",
+    "class_token",
+    "conv_output_size",
+    "convolution",
+    "depthwise_convolution",
+    "dropconnect",
+    "dropout",
+    "elu",
+    "embedding",
+    "flatten",
+    "fractional_max_pool",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "geglu",
+    "gelu",
+    "global_average_pool",
+    "global_max_pool",
+    "glu",
+    "group_norm",
+    "gru",
+    "gru_cell",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "hardmax",
+    "identity",
+    "instance_norm",
+    "layer_norm",
+    "leaky_relu",
+    "learned_positions",
+    "linear",
+    "log_softmax",
+    "lstm",
+    "lstm_cell",
+    "max_over",
+    "max_pool",
+    "maxout",
+    "mean_token",
+    "mish",
+    "multi_head_attention",
+    "multiply",
+    "patches",
+    "prelu",
+    "relu",
+    "relu6",
+    "reshape",
+    "rms_norm",
+    "rnn",
+    "rnn_cell",
+    "rotary",
+    "selu",
+    "separable_convolution",
+    "sigmoid",
+    "silu",
+    "sinusoidal_positions",
+    "softmax",
+    "softplus",
+    "softsign",
+    "spatial_dropout",
+    "spectral_norm",
+    "squareplus",
+    "sum_over",
+    "sum_pool",
+    "swiglu",
+    "switch",
+    "tanh",
+    "token_at",
+    "transposed_convolution",
+    "weight_norm",
+]

@@ -5,13 +5,21 @@ with logs.tee(logs.progress(10), logs.jsonl("runs/a.jsonl")) as log:
         log(report)
 
 The reports of `train.population.fit` are logged alike: a line a report, with a list over the members for
-each number in JSON, and their mean, lowest and highest on the screen and in TensorBoard.
+each number in JSON, the best member on the screen, and their mean, lowest and highest in TensorBoard.
 """
 
-from fnn.logs.jsonl import jsonl as jsonl
-from fnn.logs.jsonl import read as read
-from fnn.logs.progress import progress as progress
-from fnn.logs.record import record as record
-from fnn.logs.tee import Logger as Logger
-from fnn.logs.tee import tee as tee
-from fnn.logs.tensorboard import tensorboard as tensorboard
+from fnn.logs.jsonl import jsonl, read
+from fnn.logs.progress import progress
+from fnn.logs.record import record
+from fnn.logs.tee import Logger, tee
+from fnn.logs.tensorboard import tensorboard
+
+__all__ = [
+    "Logger",
+    "jsonl",
+    "progress",
+    "read",
+    "record",
+    "tee",
+    "tensorboard",
+]

@@ -1,12 +1,8 @@
 """What a loss is: one number an example, and the derivative of each, by hand.
 
-    forward(prediction, target) -> (losses, cache)       losses: one an example
-    backward(cache, dlosses)    -> dprediction           of dlosses = dL/dlosses
-
-A prediction is an array, or a tuple of arrays for a loss that compares several. Targets are data, not
-differentiated. The mean over the batch, weights and masks are no part of a loss: they are one visible
-line where the gradient is taken. An example's loss may depend on the others of its batch (`nt_xent`
-does): `backward` takes any dlosses, so that the line is the same for it.
+The mean over the batch, weights and masks are no part of a loss: they are one visible line where the
+gradient is taken. An example's loss may depend on the others of its batch (`nt_xent` does): `backward`
+takes any dlosses, so that the line is the same for it.
 """
 
 from collections.abc import Callable
@@ -30,8 +26,14 @@ class LossBackward(Protocol):
 class Loss(NamedTuple):
     """A loss: a pair of pure functions and their name.
 
-    `chance(classes)` is, for a loss of classes, what a network predicts that knows nothing yet, with a
-    target of each class: (prediction, target) of `classes` examples. See `expected_initial_loss`.
+        forward(prediction, target) -> (losses, cache)       losses (N,), or (N, T) of sequences
+        backward(cache, dlosses)    -> dprediction           of dlosses = dL/dlosses, like losses
+        chance(classes)             -> (prediction, target)  of `classes` examples; or None
+
+    A prediction is an array, or a tuple of arrays for a loss that compares several; `backward` gives what
+    is like it, in its dtypes. Targets are data, not differentiated. The cache is any tree of arrays that
+    `backward` needs. `chance` is, for a loss of classes, what a network predicts that knows nothing yet,
+    with a target of each class (see `expected_initial_loss`). `fnn.check.loss` proves a pair right.
     """
 
     name: str

@@ -1,93 +1,170 @@
 """Optimizers: pure state transitions, and the transforms and schedules that they are made of."""
 
-from fnn.optimizers import schedules as schedules
-from fnn.optimizers.adam import adam as adam
-from fnn.optimizers.adam import adamw as adamw
-from fnn.optimizers.adam import scale_by_moments as scale_by_moments
-from fnn.optimizers.adam_variants import adabelief as adabelief
-from fnn.optimizers.adam_variants import adamax as adamax
-from fnn.optimizers.adam_variants import amsgrad as amsgrad
-from fnn.optimizers.adam_variants import yogi as yogi
-from fnn.optimizers.adaptive import adadelta as adadelta
-from fnn.optimizers.adaptive import adagrad as adagrad
-from fnn.optimizers.adaptive import rmsprop as rmsprop
-from fnn.optimizers.adaptive import scale_by_last_updates as scale_by_last_updates
-from fnn.optimizers.adaptive import scale_by_mean_square as scale_by_mean_square
-from fnn.optimizers.adaptive import scale_by_sum_of_squares as scale_by_sum_of_squares
-from fnn.optimizers.descent import descend as descend
-from fnn.optimizers.descent import momentum as momentum
-from fnn.optimizers.descent import nesterov as nesterov
-from fnn.optimizers.descent import sgd as sgd
-from fnn.optimizers.descent import trace as trace
-from fnn.optimizers.descent import velocity as velocity
-from fnn.optimizers.factored import adafactor as adafactor
-from fnn.optimizers.factored import relative_step as relative_step
-from fnn.optimizers.factored import scale_by_factored_squares as scale_by_factored_squares
-from fnn.optimizers.hyperparameters import hyperparameters as hyperparameters
-from fnn.optimizers.hyperparameters import with_hyperparameters as with_hyperparameters
-from fnn.optimizers.layerwise import lamb as lamb
-from fnn.optimizers.layerwise import lars as lars
-from fnn.optimizers.layerwise import scale_by_trust_ratio as scale_by_trust_ratio
-from fnn.optimizers.leafwise import leafwise as leafwise
-from fnn.optimizers.minimizers.bfgs import bfgs as bfgs
-from fnn.optimizers.minimizers.gauss_newton import diagonal_newton as diagonal_newton
-from fnn.optimizers.minimizers.gauss_newton import gauss_newton_diagonal as gauss_newton_diagonal
-from fnn.optimizers.minimizers.gauss_newton import gauss_newton_product as gauss_newton_product
-from fnn.optimizers.minimizers.line_search import Search as Search
-from fnn.optimizers.minimizers.line_search import line_search as line_search
-from fnn.optimizers.minimizers.minimizer import ENDINGS as ENDINGS
-from fnn.optimizers.minimizers.minimizer import Minimizer as Minimizer
-from fnn.optimizers.minimizers.minimizer import Minimum as Minimum
-from fnn.optimizers.minimizers.minimizer import Objective as Objective
-from fnn.optimizers.minimizers.minimizer import Reached as Reached
-from fnn.optimizers.minimizers.minimizer import as_minimizer as as_minimizer
-from fnn.optimizers.minimizers.minimizer import minimize as minimize
-from fnn.optimizers.minimizers.newton import newton_cg as newton_cg
-from fnn.optimizers.minimizers.newton import newton_direction as newton_direction
-from fnn.optimizers.minimizers.quasi_newton import lbfgs as lbfgs
-from fnn.optimizers.minimizers.sharpness import sam as sam
-from fnn.optimizers.nadam import nadam as nadam
-from fnn.optimizers.optimizer import Optimizer as Optimizer
-from fnn.optimizers.optimizer import apply_updates as apply_updates
-from fnn.optimizers.optimizer import compose as compose
-from fnn.optimizers.orthogonal import muon as muon
-from fnn.optimizers.orthogonal import orthogonalize as orthogonalize
-from fnn.optimizers.orthogonal import resolve_matrices as resolve_matrices
-from fnn.optimizers.orthogonal import scale_by_orthogonal_momentum as scale_by_orthogonal_momentum
-from fnn.optimizers.radam import radam as radam
-from fnn.optimizers.rules import masked as masked
-from fnn.optimizers.schedule_free import averaged_parameters as averaged_parameters
-from fnn.optimizers.schedule_free import schedule_free_adamw as schedule_free_adamw
-from fnn.optimizers.schedule_free import schedule_free_sgd as schedule_free_sgd
-from fnn.optimizers.sign import lion as lion
-from fnn.optimizers.sign import rprop as rprop
-from fnn.optimizers.sign import sign_sgd as sign_sgd
-from fnn.optimizers.sign import signs as signs
-from fnn.optimizers.sign import signs_of_mean as signs_of_mean
-from fnn.optimizers.transforms.accumulate import accumulate as accumulate
-from fnn.optimizers.transforms.averaging import averaged as averaged
-from fnn.optimizers.transforms.averaging import exponential_average as exponential_average
-from fnn.optimizers.transforms.averaging import lookahead as lookahead
-from fnn.optimizers.transforms.averaging import uniform_average as uniform_average
-from fnn.optimizers.transforms.clipping import clip_adaptively as clip_adaptively
-from fnn.optimizers.transforms.clipping import clip_by_global_norm as clip_by_global_norm
-from fnn.optimizers.transforms.clipping import clip_by_norm as clip_by_norm
-from fnn.optimizers.transforms.clipping import clip_by_value as clip_by_value
-from fnn.optimizers.transforms.decay import decay_weights as decay_weights
-from fnn.optimizers.transforms.gradient_noise import add_noise as add_noise
-from fnn.optimizers.transforms.gradient_noise import centralize as centralize
-from fnn.optimizers.transforms.groups import freeze as freeze
-from fnn.optimizers.transforms.groups import groups as groups
-from fnn.optimizers.transforms.groups import resolve as resolve
-from fnn.optimizers.transforms.groups import scale as scale
-from fnn.optimizers.transforms.guards import non_finite_leaf as non_finite_leaf
-from fnn.optimizers.transforms.guards import skip_nonfinite as skip_nonfinite
-from fnn.optimizers.transforms.guards import stop_after as stop_after
-from fnn.optimizers.transforms.penalties import Penalty as Penalty
-from fnn.optimizers.transforms.penalties import add_penalty as add_penalty
-from fnn.optimizers.transforms.penalties import elastic_net as elastic_net
-from fnn.optimizers.transforms.penalties import l1 as l1
-from fnn.optimizers.transforms.penalties import l2 as l2
-from fnn.optimizers.transforms.penalties import penalized as penalized
-from fnn.optimizers.transforms.penalties import project_max_norm as project_max_norm
-from fnn.optimizers.transforms.penalties import proximal_step as proximal_step
+from fnn.optimizers import schedules
+from fnn.optimizers.adam import adam, adamw, scale_by_moments
+from fnn.optimizers.adam_variants import adabelief, adamax, amsgrad, yogi
+from fnn.optimizers.adaptive import (
+    adadelta,
+    adagrad,
+    rmsprop,
+    scale_by_last_updates,
+    scale_by_mean_square,
+    scale_by_sum_of_squares,
+)
+from fnn.optimizers.descent import descend, momentum, nesterov, sgd, trace, velocity
+from fnn.optimizers.factored import adafactor, relative_step, scale_by_factored_squares
+from fnn.optimizers.hyperparameters import hyperparameters, with_hyperparameters
+from fnn.optimizers.layerwise import lamb, lars, scale_by_trust_ratio
+from fnn.optimizers.leafwise import leafwise
+from fnn.optimizers.minimizers.bfgs import bfgs
+from fnn.optimizers.minimizers.gauss_newton import (
+    diagonal_newton,
+    gauss_newton_diagonal,
+    gauss_newton_product,
+)
+from fnn.optimizers.minimizers.line_search import Search, line_search
+from fnn.optimizers.minimizers.minimizer import (
+    ENDINGS,
+    Minimizer,
+    Minimum,
+    Objective,
+    Reached,
+    as_minimizer,
+    minimize,
+)
+from fnn.optimizers.minimizers.newton import newton_cg, newton_direction
+from fnn.optimizers.minimizers.quasi_newton import lbfgs
+from fnn.optimizers.minimizers.sharpness import sam
+from fnn.optimizers.nadam import nadam
+from fnn.optimizers.optimizer import Optimizer, apply_updates, compose
+from fnn.optimizers.orthogonal import (
+    muon,
+    orthogonalize,
+    resolve_matrices,
+    scale_by_orthogonal_momentum,
+)
+from fnn.optimizers.radam import radam
+from fnn.optimizers.rules import masked
+from fnn.optimizers.schedule_free import averaged_parameters, schedule_free_adamw, schedule_free_sgd
+from fnn.optimizers.sign import lion, rprop, sign_sgd, signs, signs_of_mean
+from fnn.optimizers.transforms.accumulate import accumulate
+from fnn.optimizers.transforms.averaging import (
+    averaged,
+    exponential_average,
+    lookahead,
+    uniform_average,
+)
+from fnn.optimizers.transforms.clipping import (
+    clip_adaptively,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+)
+from fnn.optimizers.transforms.decay import decay_weights
+from fnn.optimizers.transforms.gradient_noise import add_noise, centralize
+from fnn.optimizers.transforms.groups import freeze, groups, resolve, scale
+from fnn.optimizers.transforms.guards import non_finite_leaf, skip_nonfinite, stop_after
+from fnn.optimizers.transforms.penalties import (
+    Penalty,
+    add_penalty,
+    elastic_net,
+    l1,
+    l2,
+    penalized,
+    project_max_norm,
+    proximal_step,
+)
+
+__all__ = [
+    "ENDINGS",
+    "Minimizer",
+    "Minimum",
+    "Objective",
+    "Optimizer",
+    "Penalty",
+    "Reached",
+    "Search",
+    "accumulate",
+    "adabelief",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "add_noise",
+    "add_penalty",
+    "amsgrad",
+    "apply_updates",
+    "as_minimizer",
+    "averaged",
+    "averaged_parameters",
+    "bfgs",
+    "centralize",
+    "clip_adaptively",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
+    "compose",
+    "decay_weights",
+    "descend",
+    "diagonal_newton",
+    "elastic_net",
+    "exponential_average",
+    "freeze",
+    "gauss_newton_diagonal",
+    "gauss_newton_product",
+    "groups",
+    "hyperparameters",
+    "l1",
+    "l2",
+    "lamb",
+    "lars",
+    "lbfgs",
+    "leafwise",
+    "line_search",
+    "lion",
+    "lookahead",
+    "masked",
+    "minimize",
+    "momentum",
+    "muon",
+    "nadam",
+    "nesterov",
+    "newton_cg",
+    "newton_direction",
+    "non_finite_leaf",
+    "orthogonalize",
+    "penalized",
+    "project_max_norm",
+    "proximal_step",
+    "radam",
+    "relative_step",
+    "resolve",
+    "resolve_matrices",
+    "rmsprop",
+    "rprop",
+    "sam",
+    "scale",
+    "scale_by_factored_squares",
+    "scale_by_last_updates",
+    "scale_by_mean_square",
+    "scale_by_moments",
+    "scale_by_orthogonal_momentum",
+    "scale_by_sum_of_squares",
+    "scale_by_trust_ratio",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "schedules",
+    "sgd",
+    "sign_sgd",
+    "signs",
+    "signs_of_mean",
+    "skip_nonfinite",
+    "stop_after",
+    "trace",
+    "uniform_average",
+    "velocity",
+    "with_hyperparameters",
+    "yogi",
+]

@@ -1,73 +1,124 @@
 """Training: the state, one step, an epoch in one compiled call, the loop, and saved weights."""
 
-from fnn.train import ensemble as ensemble
-from fnn.train import population as population
-from fnn.train.averages import averaged_params as averaged_params
-from fnn.train.devices import distributed as distributed
-from fnn.train.devices.collectives import Collective as Collective
-from fnn.train.devices.collectives import collectives as collectives
-from fnn.train.devices.collectives import collectives_table as collectives_table
-from fnn.train.devices.mesh import mesh as mesh
-from fnn.train.devices.rules import Rule as Rule
-from fnn.train.devices.rules import data_parallel as data_parallel
-from fnn.train.devices.rules import fully_sharded as fully_sharded
-from fnn.train.devices.rules import tensor_parallel_mlp as tensor_parallel_mlp
-from fnn.train.devices.rules import tensor_parallel_transformer as tensor_parallel_transformer
-from fnn.train.devices.shardings import MeshShardings as MeshShardings
-from fnn.train.devices.shardings import shardings as shardings
-from fnn.train.epoch import epoch as epoch
-from fnn.train.evaluate import Evaluation as Evaluation
-from fnn.train.evaluate import evaluate as evaluate
-from fnn.train.feed import Source as Source
-from fnn.train.fit import Report as Report
-from fnn.train.fit import fit as fit
-from fnn.train.metrics.classes import Calibration as Calibration
-from fnn.train.metrics.classes import Confusion as Confusion
-from fnn.train.metrics.classes import brier as brier
-from fnn.train.metrics.classes import calibration as calibration
-from fnn.train.metrics.classes import confusion as confusion
-from fnn.train.metrics.classes import negative_log_likelihood as negative_log_likelihood
-from fnn.train.metrics.classes import top_k as top_k
-from fnn.train.metrics.scores import accuracy as accuracy
-from fnn.train.metrics.scores import confusion_matrix as confusion_matrix
-from fnn.train.metrics.streaming import Reduction as Reduction
-from fnn.train.metrics.streaming import mean_of as mean_of
-from fnn.train.nonfinite import NonFiniteError as NonFiniteError
-from fnn.train.once import RetraceError as RetraceError
-from fnn.train.once import jit_once as jit_once
-from fnn.train.options import Augmentation as Augmentation
-from fnn.train.options import Batch as Batch
-from fnn.train.options import StepOptions as StepOptions
-from fnn.train.precision import LossScaled as LossScaled
-from fnn.train.precision import ScaleState as ScaleState
-from fnn.train.precision import loss_scaling as loss_scaling
-from fnn.train.range_test import RangeTest as RangeTest
-from fnn.train.range_test import range_table as range_table
-from fnn.train.range_test import range_test as range_test
-from fnn.train.saving.checkpoints import Checkpoints as Checkpoints
-from fnn.train.saving.checkpoints import Restored as Restored
-from fnn.train.saving.checkpoints import SaveError as SaveError
-from fnn.train.saving.checkpoints import StepExistsError as StepExistsError
-from fnn.train.saving.checkpoints import checkpoints as checkpoints
-from fnn.train.saving.choice import DamagedCheckpointWarning as DamagedCheckpointWarning
-from fnn.train.saving.durable import FinishedRunWarning as FinishedRunWarning
-from fnn.train.saving.durable import durable as durable
-from fnn.train.saving.interrupt import Interrupted as Interrupted
-from fnn.train.saving.interrupt import Interruption as Interruption
-from fnn.train.saving.interrupt import interruptible as interruptible
-from fnn.train.saving.run import Saved as Saved
-from fnn.train.state import TrainState as TrainState
-from fnn.train.state import copy as copy
-from fnn.train.state import init as init
-from fnn.train.step import Info as Info
-from fnn.train.step import seen as seen
-from fnn.train.step import step as step
-from fnn.train.step import step_function as step_function
-from fnn.train.stopping import DivergenceStop as DivergenceStop
-from fnn.train.stopping import EarlyStopping as EarlyStopping
-from fnn.train.stopping import divergence_stop as divergence_stop
-from fnn.train.stopping import early_stopping as early_stopping
-from fnn.train.weights import Weights as Weights
-from fnn.train.weights import load_weights as load_weights
-from fnn.train.weights import read_metadata as read_metadata
-from fnn.train.weights import save_weights as save_weights
+from fnn.train import ensemble, population
+from fnn.train.averages import averaged_params
+from fnn.train.devices import distributed
+from fnn.train.devices.collectives import Collective, collectives, collectives_table
+from fnn.train.devices.mesh import mesh
+from fnn.train.devices.rules import (
+    Rule,
+    data_parallel,
+    fully_sharded,
+    tensor_parallel_mlp,
+    tensor_parallel_transformer,
+)
+from fnn.train.devices.shardings import MeshShardings, shardings
+from fnn.train.epoch import epoch
+from fnn.train.evaluate import Evaluation, evaluate
+from fnn.train.feed import Source
+from fnn.train.fit import Report, fit
+from fnn.train.metrics.classes import (
+    Calibration,
+    Confusion,
+    brier,
+    calibration,
+    confusion,
+    negative_log_likelihood,
+    top_k,
+)
+from fnn.train.metrics.scores import accuracy, confusion_matrix
+from fnn.train.metrics.streaming import Reduction, mean_of
+from fnn.train.nonfinite import NonFiniteError
+from fnn.train.once import RetraceError, jit_once
+from fnn.train.options import Augmentation, Batch, StepOptions
+from fnn.train.precision import LossScaled, ScaleState, loss_scaling
+from fnn.train.range_test import RangeTest, range_table, range_test
+from fnn.train.saving.checkpoints import (
+    Checkpoints,
+    Restored,
+    SaveError,
+    StepExistsError,
+    checkpoints,
+)
+from fnn.train.saving.choice import DamagedCheckpointWarning
+from fnn.train.saving.durable import FinishedRunWarning, durable
+from fnn.train.saving.interrupt import Interrupted, Interruption, interruptible
+from fnn.train.saving.run import Saved
+from fnn.train.state import TrainState, copy, init
+from fnn.train.step import Info, seen, step, step_function
+from fnn.train.stopping import DivergenceStop, EarlyStopping, divergence_stop, early_stopping
+from fnn.train.weights import Weights, load_weights, read_metadata, save_weights
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Calibration",
+    "Checkpoints",
+    "Collective",
+    "Confusion",
+    "DamagedCheckpointWarning",
+    "DivergenceStop",
+    "EarlyStopping",
+    "Evaluation",
+    "FinishedRunWarning",
+    "Info",
+    "Interrupted",
+    "Interruption",
+    "LossScaled",
+    "MeshShardings",
+    "NonFiniteError",
+    "RangeTest",
+    "Reduction",
+    "Report",
+    "Restored",
+    "RetraceError",
+    "Rule",
+    "SaveError",
+    "Saved",
+    "ScaleState",
+    "Source",
+    "StepExistsError",
+    "StepOptions",
+    "TrainState",
+    "Weights",
+    "accuracy",
+    "averaged_params",
+    "brier",
+    "calibration",
+    "checkpoints",
+    "collectives",
+    "collectives_table",
+    "confusion",
+    "confusion_matrix",
+    "copy",
+    "data_parallel",
+    "distributed",
+    "divergence_stop",
+    "durable",
+    "early_stopping",
+    "ensemble",
+    "epoch",
+    "evaluate",
+    "fit",
+    "fully_sharded",
+    "init",
+    "interruptible",
+    "jit_once",
+    "load_weights",
+    "loss_scaling",
+    "mean_of",
+    "mesh",
+    "negative_log_likelihood",
+    "population",
+    "range_table",
+    "range_test",
+    "read_metadata",
+    "save_weights",
+    "seen",
+    "shardings",
+    "step",
+    "step_function",
+    "tensor_parallel_mlp",
+    "tensor_parallel_transformer",
+    "top_k",
+]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batch import check_input
 from fnn.layer import Array, Layer, PyTree
 from fnn.optimizers.optimizer import check_optimizer
 from fnn.random import child_key
@@ -13,13 +14,21 @@ from fnn.train.precision import AnyOptimizer
 
 
 class TrainState(NamedTuple):
-    """The whole state of a training run."""
+    """The whole state of a training run.
+
+    Attributes:
+      params: the network's.
+      state: the network's: running statistics.
+      optimizer: the optimizer's state, or the minimizer's.
+      key: one key; the draws of step t come from fold_in(key, t).
+      step: (), int32: the steps made.
+    """
 
     params: PyTree
-    state: PyTree  # the network's: running statistics
-    optimizer: PyTree  # the optimizer's state, or the minimizer's
-    key: Array  # one key; the draws of step t come from fold_in(key, t)
-    step: Array  # (), int32: the steps made
+    state: PyTree
+    optimizer: PyTree
+    key: Array
+    step: Array
 
 
 def init(net: Layer, optimizer: AnyOptimizer, key: Array, x: PyTree) -> TrainState:
@@ -29,9 +38,11 @@ def init(net: Layer, optimizer: AnyOptimizer, key: Array, x: PyTree) -> TrainSta
     key nor an array that an initializer or an optimizer was made with.
 
     Raises:
-      TypeError: the optimizer is none, such as a function that has not been called.
+      TypeError: the optimizer is none, such as a function that has not been called; or `x` holds
+        what is no array, such as a shape.
     """
     check_optimizer(optimizer, "train.init")
+    check_input(x, "train.init")
     params, state = net.init(child_key(key, "init"), x)
     return copy(
         TrainState(params, state, optimizer.init(params), key, jnp.asarray(np.zeros((), np.int32)))

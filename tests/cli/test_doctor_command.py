@@ -21,6 +21,12 @@ def sick():
     doubled = pure("doubled", lambda p, x: (x, ()), lambda p, c, dy: (p, 2 * dy))
     return chain(hidden=layers.linear(4), doubled=doubled, act=layers.relu(), logits=layers.linear(3))
 
+def misfit():
+    def forward(p, x):
+        raise ValueError("this map is too wide")
+    wide = pure("wide", forward, lambda p, c, dy: (p, dy))
+    return chain(logits=layers.linear(3), wide=wide._replace(init=lambda key, x: ((), ())))
+
 def narrow():
     return chain(logits=layers.linear(2))
 '''
@@ -123,3 +129,27 @@ def test_what_cannot_be_asked_exits_with_2_and_says_why(
 ):
     assert run(name, *options, **changed) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("doctor", "patients_for_fnn:misfit", "--data", "batch.npz", *LOSS),
+        ("check", "patients_for_fnn:misfit", "--input", "f32[4,8]"),
+    ],
+    ids=["doctor", "check"],
+)
+def test_an_error_comes_without_what_jax_says_of_its_own_frames(here, capsys, command):
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "ValueError: this map is too wide" in err
+    assert "internal frames" not in err
+    assert "----" not in err
+
+
+def test_on_a_terminal_each_verdict_is_told_as_it_comes(here, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run("narrow", "--check", "data", "--check", "classes") == 1
+    assert capsys.readouterr().err.splitlines() == ["data: ok", "classes: labels out of range"]
+    assert run("narrow", "--check", "classes", "--quiet") == 1
+    assert capsys.readouterr().err == ""

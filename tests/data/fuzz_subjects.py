@@ -107,7 +107,8 @@ def table_oracle(data: bytes, answer: Any) -> Any:
     if answer is None:
         return UNKNOWN
     head, *lines = data.decode("utf-8-sig").split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
+    while lines and not lines[-1].strip():
+        lines.pop()
     head, *rows = [next(csv.reader([line.removesuffix("\r")])) for line in (head, *lines)]
     names = [row[-1].strip() for row in rows]
     x = np.array([[float(cell) for cell in row[:-1]] for row in rows], np.float32)

@@ -84,7 +84,9 @@ def test_every_float32_comes_back_bit_for_bit(rows):
         ("", {}, "expected a table, got an empty file"),
         ("a,b\n", {"header": True}, "expected at least one row of numbers"),
         ("1,2\n3\n", {}, "line 2: expected 2 cells, got 1"),
-        ("1,2\n\n3,4", {}, "line 2: expected 2 cells, got 1"),
+        ("1,2\n\n\n3,4", {}, "line 2: expected 2 cells, got an empty line"),
+        ("\n1,2", {}, "line 1: expected the cells of a table, got an empty line"),
+        ("\n\n", {}, "expected a table, got an empty file"),
         ("1,2\n3,4,5\n", {}, "line 2: expected 2 cells, got 3"),
         (
             "1,nan",
@@ -139,6 +141,23 @@ def test_memory_is_the_tables_own(tmp_path):
     assert peak < 2.6 * table.x.nbytes
 
 
+def test_empty_lines_at_the_end_are_nothing():
+    for end in ("\n", "\n\n", "\r\n \r\n"):
+        assert read(f"1,2\n3,4{end}").x.tolist() == [[1, 2], [3, 4]]
+        assert read(f"1\n2{end}").x.tolist() == [[1], [2]]
+        assert read(f"1,a\n2,b{end}", label=-1).y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("head", "label"), [("0,1,2", None), ("1,2,kind", 2), ("400.5,401.0,401.5", None), ("0", None)]
+)
+def test_numbers_that_rise_in_equal_steps_are_names(head, label):
+    row = ",".join("a" if n == label else "1" for n in range(head.count(",") + 1))
+    table = read(f"{head}\n{row}", header=True, label=label)
+    assert len(table.x) == 1
+    assert table.columns == tuple(name for name in head.split(",") if name != "kind")
+
+
 IRIS = "sepal,petal,species\n5.1,1.4,setosa\n7,4.7,versicolor\n"
 
 
@@ -163,6 +182,24 @@ IRIS = "sepal,petal,species\n5.1,1.4,setosa\n7,4.7,versicolor\n"
         ("1,2,3\n1,a,b\n", {"label": 1}, r"column 2: .* got 'b'; write the column as numbers"),
         ("1,1,b\na,1,b\n", {"label": -1}, r"column 0: .* got 'a'; write the column as numbers"),
         ("1,2\n3, \n", {}, r"line 2, column 1: .* got an empty cell; write a number there"),
+        (
+            "5.1,3.5,setosa\n7,4.7,versicolor",
+            {"header": True, "label": -1},
+            r"line 1: .* got numbers, 5.1, 3.5, setosa; .* give header=False",
+        ),
+        ("5,0,3\n1,2,3", {"header": True}, "got numbers, 5, 0, 3; .* header=False"),
+        ("3,1\n1,2", {"header": True}, "got numbers"),
+        ("7,8.5\n1,2", {"header": True}, "got numbers"),
+        ("7\n8", {"header": True}, "got numbers"),
+        ("5,0,0\n1,2,3", {"header": True}, "different names .* give header=False"),
+        (IRIS.replace(",", ";"), {"header": True, "label": -1}, r"'sepal;petal.*delimiter=';'$"),
+        ("1\t2\n3\t4", {}, r"give delimiter='\\t'$"),
+        ("1 2\n3 4", {}, "give delimiter=' '$"),
+        ("1,2\n3,4", {"delimiter": ";"}, "give delimiter=','$"),
+        (IRIS, {"header": True, "label": "Species"}, "got sepal, .*; close to it: 'species'$"),
+        (IRIS, {"header": True, "label": "kind"}, "got sepal, petal, species$"),
+        (IRIS, {"label": "species"}, "got 0, 1, 2; .* give header=True$"),
+        (IRIS, {"label": -1, "classes": ["setosa"]}, "got 'sepal'; .* give header=True"),
         ("1,2\n3,1e99\n", {}, r"line 2, column 1: .* got '1e99'; write a number there"),
     ],
 )

@@ -24,6 +24,8 @@ def test_the_names():
         assert load(name).name == name
     with pytest.raises(ValueError, match="'cifar': expected one of packaged, digits, mnist, fash"):
         load("cifar")
+    with pytest.raises(ValueError, match=r"'iris.csv': expected one of .*; .* data.read_csv"):
+        load("iris.csv")
 
 
 def test_the_folder_given_goes_before_the_variable_and_that_before_the_default(

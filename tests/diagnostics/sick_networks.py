@@ -7,17 +7,17 @@ import inspect
 from functools import cache
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 import fnn.layer
 from fnn import chain, layers, losses, residual
 from fnn import initializers as init
 from fnn.data import load
-from fnn.layer import Layer, pure
+from fnn.layer import Layer
 from fnn.losses import Loss
 from fnn.models import autoencoder, char_lstm, convnet, gpt, linear_classifier, mlp
 from fnn.optimizers import Optimizer, adam, adamw, freeze, groups, momentum, sgd
+from tests.diagnostics import broken_layers as broken
 
 CROSS_ENTROPY = losses.softmax_cross_entropy()
 
@@ -72,53 +72,6 @@ def dense(
     return chain(**parts, logits=layers.linear(10, kernel_init=kernel))
 
 
-def summed():
-    """Each example's loss times the number of examples."""
-
-    def forward(prediction, target):
-        each, cache = CROSS_ENTROPY.forward(prediction, target)
-        return each * len(each), (cache, fnn.layer.Static(len(each)))
-
-    def backward(cache, dlosses):
-        return CROSS_ENTROPY.backward(cache[0], dlosses * cache[1].value)
-
-    return CROSS_ENTROPY._replace(name="summed", forward=forward, backward=backward)
-
-
-def averaged():
-    """One number for all examples."""
-
-    def forward(prediction, target):
-        each, cache = CROSS_ENTROPY.forward(prediction, target)
-        return each.mean(), (cache, fnn.layer.Static(len(each)))
-
-    def backward(cache, dlosses):
-        size = cache[1].value
-        return CROSS_ENTROPY.backward(cache[0], jnp.full(size, dlosses / size))
-
-    return CROSS_ENTROPY._replace(name="averaged", forward=forward, backward=backward)
-
-
-def leaning_relu():
-    """max(x, 0), whose backward takes all gradients for those above 0, and a tenth below."""
-
-    def backward(params, x, dy):
-        return params, jnp.where(x > 0, dy, 0.1 * dy)
-
-    return pure("leaning_relu", lambda params, x: (jnp.maximum(x, 0), x), backward)
-
-
-def unscaled_linear(features):
-    """A linear layer that forgets the bias's gradient of all but the first example."""
-    right = layers.linear(features)
-
-    def backward(params, cache, dy):
-        dparams, dx = right.backward(params, cache, dy)
-        return dparams._replace(b=dy[0]), dx
-
-    return right._replace(name=f"unscaled_linear({features})", backward=backward)
-
-
 def shuffled(y):
     return np.random.default_rng(0).permutation(y)
 
@@ -127,6 +80,48 @@ def _with_nan(x):
     x = x.copy()
     x[7, 2, 3, 0] = np.nan
     return x
+
+
+def _broken_backwards(xy):
+    """Of a layer in the middle, which must be named, and not its neighbours."""
+    of = {
+        "dx of a wrong shape": broken.summed_away,
+        "dx None": broken.nothing,
+        "no pair": broken.alone,
+        "a backward that raises": broken.misnamed,
+        "a backward by 0": broken.by_zero,
+    }
+    return {
+        name: Case(
+            broken.around(broken.squash(backward)),
+            xy,
+            adam(1e-3),
+            illness="wrong backward",
+            path="middle",
+        )
+        for name, backward in of.items()
+    }
+
+
+def _on_the_logits(xy):
+    """A last layer that a loss of logits does not want."""
+    ends = {
+        "softmax": layers.softmax,
+        "log-softmax": layers.log_softmax,
+        "sigmoid": layers.sigmoid,
+        "relu": layers.relu,
+        "dropout": lambda: layers.dropout(0.5),
+    }
+    return {
+        f"{name} before the loss": Case(
+            broken.around(layers.identity(), end()),
+            xy,
+            adam(1e-3),
+            illness="activation on the logits",
+            path="last",
+        )
+        for name, end in ends.items()
+    }
 
 
 def sick() -> dict[str, Case]:
@@ -172,8 +167,8 @@ def sick() -> dict[str, Case]:
             illness="missing nonlinearity",
             path="conv_2",
         ),
-        "loss summed": Case(dense(), xy, sgd(0.1), summed(), "wrong loss reduction"),
-        "loss averaged": Case(dense(), xy, sgd(0.1), averaged(), "wrong loss reduction"),
+        "loss summed": Case(dense(), xy, sgd(0.1), broken.summed(), "wrong loss reduction"),
+        "loss averaged": Case(dense(), xy, sgd(0.1), broken.averaged(), "wrong loss reduction"),
         "frozen by mistake": Case(
             dense(), xy, shut, illness="frozen parameters", path="hidden_1/w"
         ),
@@ -199,12 +194,12 @@ def sick() -> dict[str, Case]:
             batch_size=1,
         ),
         "wrong backward of relu": Case(
-            dense(act=leaning_relu), xy, adam(1e-3), illness="wrong backward", path="act_1"
+            dense(act=broken.leaning_relu), xy, adam(1e-3), illness="wrong backward", path="act_1"
         ),
         "wrong backward of a bias": Case(
             chain(
                 flat=layers.flatten(),
-                hidden=unscaled_linear(32),
+                hidden=broken.unscaled_linear(32),
                 act=layers.relu(),
                 logits=layers.linear(10),
             ),
@@ -212,6 +207,15 @@ def sick() -> dict[str, Case]:
             adam(1e-3),
             illness="wrong backward",
             path="hidden",
+        ),
+        **_broken_backwards(xy),
+        **_on_the_logits(xy),
+        "dead relu by bias, far": Case(
+            dense(bias=init.constant(-20.0)), xy, adam(1e-3), illness="dead units", path="act_1"
+        ),
+        "rate × 300, adam": Case(dense(), xy, adam(0.3), illness="updates too large"),
+        "a layer in frozen": Case(
+            broken.half_frozen(), xy, adam(1e-3), illness="frozen at random", path="h"
         ),
         "dropout of 95 %": Case(
             dense(between=lambda: layers.dropout(0.95)),
@@ -258,6 +262,15 @@ def healthy() -> dict[str, Case]:
         ),
         "tanh, Xavier": Case(dense(act=layers.tanh, kernel=init.xavier_normal), xy, sgd(0.1)),
         "deep relu, He": Case(deep, xy, adam(1e-3)),
+        "softmax, cross-entropy of probabilities": Case(
+            broken.around(layers.identity(), layers.softmax()),
+            xy,
+            adam(1e-3),
+            losses.cross_entropy(),
+        ),
+        "smoothed labels": Case(
+            dense(), xy, adam(1e-3), losses.softmax_cross_entropy(smoothing=0.1)
+        ),
         "linear classifier": Case(linear_classifier(10), xy, sgd(0.1)),
         "gpt": Case(
             gpt(vocabulary, context=16, layers=2, features=32, heads=2),

@@ -214,3 +214,9 @@ def test_what_is_refused():
     given = (*layers.relu().init(jax.random.key(0), x), x, jnp.zeros(2, jnp.int32))
     with pytest.raises(ValueError, match="expected a network with parameters, got none"):
         hessian_trace(layers.relu(), LOSS)(*given, jax.random.key(0))
+
+
+@pytest.mark.parametrize("make", [hessian_eigenvalues, hessian_trace, hessian_density])
+def test_without_a_key(make):
+    with pytest.raises(TypeError, match=rf"{make.__name__}: expected a key, .*jax.random.key\(0\)"):
+        make(NET, LOSS)(*dense(jnp.float32).given)

@@ -6,13 +6,14 @@ import math
 import jax
 import numpy as np
 import pytest
-from sick_networks import CROSS_ENTROPY, averaged, dense, summed
+from sick_networks import CROSS_ENTROPY, dense
 
 from fnn import chain, layers, losses, residual
 from fnn.diagnostics.doctor import CHECKS, Budget, Diagnosis, Verdict, doctor
 from fnn.layer import pure
 from fnn.models import linear_classifier
 from fnn.optimizers import adam, freeze, groups, lbfgs, sgd
+from tests.diagnostics.broken_layers import averaged, summed
 
 SMALL = Budget(examples=100)
 

@@ -14,6 +14,13 @@ QUICK = {
     "loss summed": "loss reduction",
     "loss averaged": "loss reduction",
     "leak into validation": "leaks",
+    "dx of a wrong shape": "gradient",
+    "dx None": "gradient",
+    "no pair": "gradient",
+    "a backward that raises": "gradient",
+    "softmax before the loss": "output",
+    "relu before the loss": "output",
+    "a layer in frozen": "frozen parameters",
 }
 
 
@@ -31,6 +38,7 @@ def examined(case, seed=0, checks=None):
 
 
 def assert_found(case, diagnosis):
+    """By its name, where it is."""
     named = [verdict for verdict in diagnosis.sick if verdict.illness == case.illness]
     assert named, f"expected {case.illness}:\n{diagnosis}"
     assert named[0].advice

@@ -158,8 +158,8 @@ def test_text():
     assert rows[4].split() == ["1", "nan", "?"]
     losses = jnp.asarray([[5.0, 4.0, 3.0], [2.0, 1.0, jnp.inf]])
     plane = str(LossPlane(jnp.asarray([0.0, 0.5]), jnp.asarray([-1.0, 0.0, 1.0]), losses))
-    assert plane.splitlines()[:2] == ["  0  ··░░▒▒", "0.5  ▓▓██??"]
-    assert "loss 1 (at a = 0.5, b = 0) to 5" in plane
+    assert plane.splitlines()[:3] == [" 1  ▒▒??", " 0  ░░██", "-1  ··▓▓"]
+    assert "across: a from 0 to 0.5; upward: b; loss 1 (at a = 0.5, b = 0) to 5" in plane
     unknown = LossPlane(jnp.zeros(1), jnp.zeros(1), jnp.full((1, 1), jnp.nan))
     assert str(unknown) == "no loss on this plane is finite"
 

@@ -128,6 +128,17 @@ def test_fields_are_named():
     assert "passed 288 B" in str(looked_at(*NETS["normed"]))
 
 
+def test_the_table_names_the_largest_fields_flush_left():
+    found = looked_at(*NETS["normed"])
+    row = found.rows[1]._replace(leaf=True, fields=(("a", 1), ("b", 3), ("c", 2), ("d", 0)))
+    head, _, *lines = str(found._replace(rows=(*found.rows, row))).splitlines()
+    at = head.index("holds")
+    held = {line[:at].split()[0]: line[at:] for line in lines if len(line) > at}
+    assert held["logits"] == "x 1.12 KiB"
+    assert held[row.path] == "b 3 B, c 2 B, 2 more"
+    assert max(map(len, lines[: len(found.rows)])) < 130
+
+
 def test_rebuilt_and_flops_of_a_loop():
     rows = {row.path: row for row in looked_at(*NETS["repeated"]).rows}
     loop, block, whole = rows["blocks"], rows["blocks/block"], rows[""]

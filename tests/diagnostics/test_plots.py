@@ -136,3 +136,30 @@ diagnostics.plots.confusion(np.eye(2, dtype=int), ("a", "b"))
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class TestClasses:
+    @pytest.mark.parametrize("draw", [plots.confusion, plots.confusion_text])
+    @pytest.mark.parametrize(("shape", "names"), [((4, 4), "012"), ((3, 2), "012"), ((3,), "012")])
+    def test_counts_and_names_that_do_not_fit(self, draw, shape, names):
+        with pytest.raises(ValueError, match=r"counts \(C, C\) and the names of C classes"):
+            draw(np.ones(shape, int), list(names))
+
+    def test_numbers_are_names_too(self):
+        counts, target, sure = np.ones((2, 2), int), np.array([1]), np.array([[0.9, 0.1]])
+        points, numbers = np.zeros((2, 2), np.float32), range(2)
+        said = [
+            plots.confusion_text(counts, numbers),
+            plots.mistakes_text(target, sure, numbers),
+            plots.hidden_space_text(points, points, np.array([0, 1]), numbers),
+            plots.decision_boundary_text(lambda p: p, points, np.array([0, 1]), numbers),
+        ]
+        assert said == [
+            plots.confusion_text(counts, "01"),
+            plots.mistakes_text(target, sure, "01"),
+            plots.hidden_space_text(points, points, np.array([0, 1]), "01"),
+            plots.decision_boundary_text(lambda p: p, points, np.array([0, 1]), "01"),
+        ]
+        ticks = plots.confusion(counts, numbers).axes[0].get_xticklabels()
+        assert [tick.get_text() for tick in ticks] == ["0", "1"]
+        assert plots.mistakes(np.zeros((1, 2, 2)), target, sure, numbers).axes

@@ -81,8 +81,10 @@ def test_nothing_is_wider_than_the_window(size, opened, browser, files):
     wide, window = browser.run("[document.documentElement.scrollWidth, innerWidth]")
     assert window == SIZES[size][0]  # the browser has not zoomed out
     assert wide <= window
-    # The pictures are still of a size to be read, and scroll in their boxes.
+    # The pictures are seen whole, of a size to be read by zooming.
     assert browser.run("Math.min(...[...document.images].map(each => each.width))") >= 150
+    boxes = "[...document.images].map(each => each.parentElement)"
+    assert browser.run(f"{boxes}.filter(each => each.scrollWidth > each.clientWidth).length") == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

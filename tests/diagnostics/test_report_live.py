@@ -57,6 +57,16 @@ def test_from_the_first_to_the_last_report(tmp_path, clock):
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
+def test_the_charts_share_their_axis_of_steps(tmp_path):
+    with report.live(tmp_path / "a.html") as page:
+        for step in (30, 60, 90):
+            page(fitted(step, steps=30, evaluated=1 / step if step == 90 else None))
+    charts = (tmp_path / "a.html").read_text("utf-8").split("<h3>")[1:4]
+    ticks = [re.findall(r'<text x="([^"]*)" y="188"[^>]*>([^<]*)<', each) for each in charts]
+    assert ticks[0] == ticks[1] == ticks[2]
+    assert [step for _, step in ticks[0]] == ["20", "40", "60", "80"]
+
+
 def test_configuration_and_versions(tmp_path):
     with report.live(tmp_path / "a.html", config=CONFIG):
         pass
@@ -83,8 +93,8 @@ def test_the_numbers_of_the_reports(tmp_path):
     table = Page(rows)
     assert table.of("th")[-12:] == [str(3 * i) for i in range(20, 8, -1)]
     head = table.of("th")[:-12]
-    assert head[:5] == ["step", "epoch", "loss", "accuracy", "gradient norm"]
-    assert head[-2:] == ["validation loss", "validation accuracy"]
+    assert head[:4] == ["step", "epoch", "loss", "accuracy"]
+    assert head[4:7] == ["validation loss", "validation accuracy", "gradient norm"]
     first = dict(zip(head, ["60", *table.of("td")[: len(head) - 1]], strict=True))
     assert first["loss"] == "0.025"
     assert first["validation loss"] == "0.2"

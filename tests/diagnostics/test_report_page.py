@@ -9,7 +9,7 @@ from html_pages import Page
 from pages import HOSTILE, LAYER, every_section
 from pictures import every_picture
 
-from fnn.diagnostics import report, statistics
+from fnn.diagnostics import plots, report, statistics
 from fnn.diagnostics.doctor.diagnosis import Verdict
 from fnn.diagnostics.findings import Finding
 from fnn.diagnostics.report.chart import Curve, chart
@@ -133,6 +133,29 @@ def test_refusals(make, match):
         make()
 
 
+@pytest.mark.parametrize("given", ["hello", 3, None])
+def test_what_is_no_section(given, tmp_path):
+    with pytest.raises(TypeError, match=f"expected sections, .* got {type(given).__name__}"):
+        report.page("a", [given])
+    page = report.live(tmp_path / "a.html")
+    with pytest.raises(TypeError, match=f"expected sections, .* got {type(given).__name__}"):
+        page.add(given)
+    with pytest.raises(
+        TypeError, match=f"a report of one run, of train.fit, got {type(given).__name__}"
+    ):
+        page(given)
+
+
+def test_what_is_no_figure(tmp_path):
+    for draw in (
+        lambda: report.picture("t", None, "x"),
+        lambda: plots.save(np.zeros((2, 2)), tmp_path / "deep" / "a.png"),
+    ):
+        with pytest.raises(TypeError, match=r"expected a matplotlib Figure, .* got (None|nd)"):
+            draw()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_status_that_is_none():
     with pytest.raises(ValueError, match="'sick', 'ok', 'not asked', got 'poorly'"):
         report.verdicts([Verdict("data", "poorly", "")])
@@ -174,6 +197,26 @@ class TestChart:
         assert [len(stroke) for stroke in strokes] == [2, 1]
         assert "no finite value" in self.draw([0, 1], [np.nan, np.inf])
         assert "nan" not in self.draw([0, 1, 2], [1, np.nan, 2])
+
+    def test_the_axis_of_x_is_as_wide_as_it_is_told(self):
+        y = [1.0, 2.0]
+        wide = chart(
+            [Curve("a", np.array([5.0, 10.0]), np.array(y), 0)],
+            title="t",
+            x_label="step",
+            y_label="loss",
+            across=(0, 10),
+        )
+        (line,), (whole,) = self.places(wide), self.places(self.draw([0, 10], y))
+        assert line[1, 0] == whole[1, 0]
+        assert line[0, 0] == pytest.approx(whole[:, 0].mean(), abs=0.1)
+
+    def test_the_legend_names_the_faint_line_too(self):
+        x = np.arange(3.0)
+        curves = [Curve("every step", x, x, 0, faint=True), Curve("training", x, x, 0)]
+        drawn = chart(curves, title="t", x_label="step", y_label="loss")
+        names = re.findall(r'<path class="(\w+) k0" d="M1 5H25"/></svg>([^<]*)<', drawn)
+        assert names == [("faint", "every step"), ("line", "training")]
 
     def test_one_value_and_equal_values(self):
         for y in ([3.0], [3.0, 3.0], [0.0, 0.0]):

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fnn import chain, layers, models, parallel, residual
+from fnn import chain, layers, losses, models, optimizers, parallel, residual, train
 from fnn.compose import remat, repeat
-from fnn.diagnostics import summary
+from fnn.diagnostics import memory, summary
 from fnn.diagnostics.summary_html import html_table
 
 
@@ -44,6 +44,43 @@ def test_rows_of_a_dense_network():
     assert found.total.forward == sum(row.forward for row in found.rows)
     assert found.total.backward == sum(row.backward for row in found.rows)
     assert found.total.output == "7×3"
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (
+            (4, 1024),
+            r"a tuple of integers; .*write jax.ShapeDtypeStruct\(\(4, 1024\), jnp.float32\)",
+        ),
+        ([4, 1024], r"a list of integers; .*jax.ShapeDtypeStruct\(\(4, 1024\)"),
+        ((f32(4, 2), "a"), "str 'a'"),
+        ([[1.0, 2.0]], r"float 1.0; numpy.asarray"),
+        (3, "int 3"),
+    ],
+)
+def test_an_input_that_is_no_array(x, said):
+    net = layers.linear(3)
+    params, state = jax.eval_shape(net.init, jax.random.key(0), f32(4, 2))
+    target = jax.ShapeDtypeStruct((4,), jnp.int32)
+    for look in (
+        lambda: summary(net, x),
+        lambda: train.init(net, optimizers.sgd(0.1), jax.random.key(0), x),
+        lambda: memory(net, losses.softmax_cross_entropy(), params, state, x, target),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"expected x of arrays or jax.ShapeDtypeStruct, got {said}"
+        ):
+            look()
+
+
+def test_rows_of_a_loop_say_how_many_they_are():
+    block = chain(norm=layers.layer_norm(), expand=remat(chain(dense=layers.linear(3))))
+    found = summary(chain(first=layers.linear(3), blocks=repeat(block, 36)), f32(2, 3))
+    assert [row.rounds for row in found.rows] == [1, 36, 36]
+    kinds = [re.split("  +", line)[1] for line in str(found).splitlines()[2:5]]
+    assert kinds == ["linear(3)", "layer_norm × 36", "linear(3) × 36"]
+    assert "layer_norm × 36" in found.to_html()
 
 
 def test_the_convnets_convolutions():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import jax
 import numpy as np
@@ -79,12 +80,42 @@ def test_skipped_steps_are_shown_where_there_are_any(reports):
         return screen.getvalue()
 
     assert "skipped" not in shown([[True] * 3] * MEMBERS)
-    assert "skipped 1 (0 to 3)" in shown([[True] * 3] * (MEMBERS - 1) + [[False] * 3])
+    assert "skipped up to 3" in shown([[True] * 3] * (MEMBERS - 1) + [[False] * 3])
+
+
+def test_the_best_member_stands_first_and_is_not_cut_at_80_columns(reports):
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+    with logs.progress(EPOCHS, console=console) as log:
+        log(reports[-1])
+    found = record(reports[-1])
+    best = int(np.nanargmin(found["loss"]))
+    accuracy = found["metrics"]["accuracy"]
+    bar = f"best {best}: loss {found['loss'][best]:.4g}  accuracy {accuracy[best]:.4g}"
+    shown = [line for line in re.split("[\r\n]", screen.getvalue()) if "epoch" in line]
+    assert bar in shown[-1]
+    evaluation = found["evaluation"]
+    losses_, accuracy = np.array(evaluation["loss"]), evaluation["metrics"]["accuracy"]
+    best = int(np.nanargmin(losses_))
+    (line,) = [line for line in shown if "validation" in line]
+    assert line.removeprefix("\x1b[2K") == (
+        f"epoch 2/2  best member {best}: validation loss {losses_[best]:.4g}  "
+        f"accuracy {accuracy[best]:.4g}; worst {losses_[np.isfinite(losses_)].max():.4g}"
+    )
+
+
+def test_where_no_loss_is_finite(reports):
+    screen = io.StringIO()
+    info = reports[-1].info
+    nothing = info._replace(finite=np.zeros((MEMBERS, 3), bool))
+    with logs.progress(EPOCHS, console=Console(file=screen, width=200)) as log:
+        log(reports[-1]._replace(info=nothing))
+    assert "no member's loss is finite" in screen.getvalue()
 
 
 def test_a_page_of_one_run_refuses_them(reports, tmp_path):
     with pytest.raises(
-        TypeError, match=r"expected the reports of one run, .* got one of fnn.train.population"
+        TypeError, match=r"expected a report of one run, .* got one of a population; .*fnn.logs"
     ):
         report_page.live(tmp_path / "report.html")(reports[-1])
 
@@ -123,11 +154,7 @@ def test_each_logger_takes_them(reports, tmp_path):
     assert np.isnan(lines[-1]["loss"][2])
     for text in (tmp_path / "log.jsonl").read_text().splitlines():
         json.loads(text, parse_constant=pytest.fail)
-    loss = summarized(record(reports[-1]))["loss"]
-    shown = screen.getvalue()
-    assert f"loss {loss['mean']:.4g} ({loss['min']:.4g} to {loss['max']:.4g})" in shown
-    assert "validation: loss" in shown
-    assert "2 of 3 members run" in shown
+    assert "2 of 3 run" in screen.getvalue()
     events = b"".join(path.read_bytes() for path in (tmp_path / "events").iterdir())
     for tag in (b"loss/mean", b"steps/gradient_norm/max", b"params/logits/w"):
         assert tag in events

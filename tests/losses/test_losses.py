@@ -33,6 +33,15 @@ def test_every_public_loss_is_in_the_table():
     )
 
 
+def test_help_says_what_a_loss_of_ones_own_is_made_of():
+    for said in (
+        "forward(prediction, target) -> (losses, cache)",
+        "backward(cache, dlosses)    -> dprediction",
+        "chance(classes)             -> (prediction, target)",
+    ):
+        assert said in Loss.__doc__
+
+
 @pytest.mark.parametrize("name", public(losses, Loss))
 def test_docstring_gives_both_formulas_and_the_source(name):
     text = inspect.getdoc(getattr(losses, name))

@@ -20,5 +20,9 @@ statement and not a guess. The hypotheses are asked in order, the most specific 
     other points    right for the transposed weight, or only where a leaf is symmetric, 1 or 0
 """
 
-from fnn.check.diagnosis.diagnose import diagnose as diagnose
-from fnn.check.diagnosis.diagnose import explained as explained
+from fnn.check.diagnosis.diagnose import diagnose, explained
+
+__all__ = [
+    "diagnose",
+    "explained",
+]

@@ -5,22 +5,31 @@ What is fitted is a value: a small named tuple of arrays with ``apply(x)`` and, 
 applied again to the images it will classify one day.
 """
 
-from fnn.data.preprocess.centre import Centre as Centre
-from fnn.data.preprocess.centre import ChannelCentre as ChannelCentre
-from fnn.data.preprocess.centre import centred as centred
-from fnn.data.preprocess.centre import channel_mean as channel_mean
-from fnn.data.preprocess.centre import mean_image as mean_image
-from fnn.data.preprocess.composed import Composed as Composed
-from fnn.data.preprocess.composed import compose as compose
-from fnn.data.preprocess.composed import fit as fit
-from fnn.data.preprocess.composed import preprocessed as preprocessed
-from fnn.data.preprocess.contrast import GlobalContrast as GlobalContrast
-from fnn.data.preprocess.contrast import global_contrast as global_contrast
-from fnn.data.preprocess.fitted import Fitted as Fitted
-from fnn.data.preprocess.standardize import Standard as Standard
-from fnn.data.preprocess.standardize import standardize as standardize
-from fnn.data.preprocess.standardize import standardize_channels as standardize_channels
-from fnn.data.preprocess.whiten import Pca as Pca
-from fnn.data.preprocess.whiten import Zca as Zca
-from fnn.data.preprocess.whiten import pca as pca
-from fnn.data.preprocess.whiten import zca as zca
+from fnn.data.preprocess.centre import Centre, ChannelCentre, centred, channel_mean, mean_image
+from fnn.data.preprocess.composed import Composed, compose, fit, preprocessed
+from fnn.data.preprocess.contrast import GlobalContrast, global_contrast
+from fnn.data.preprocess.fitted import Fitted
+from fnn.data.preprocess.standardize import Standard, standardize, standardize_channels
+from fnn.data.preprocess.whiten import Pca, Zca, pca, zca
+
+__all__ = [
+    "Centre",
+    "ChannelCentre",
+    "Composed",
+    "Fitted",
+    "GlobalContrast",
+    "Pca",
+    "Standard",
+    "Zca",
+    "centred",
+    "channel_mean",
+    "compose",
+    "fit",
+    "global_contrast",
+    "mean_image",
+    "pca",
+    "preprocessed",
+    "standardize",
+    "standardize_channels",
+    "zca",
+]

@@ -101,6 +101,8 @@ def label_counts(patient: Patient) -> Verdict:
         return ok(name, f"labels within the {patient.classes} classes, too few to count")
     most, least = int(counts.argmax()), int(counts.argmin())
     said = f"class {most} has {counts[most]} examples, class {least} has {counts[least]}"
+    if counts[most] == counts[least]:
+        said = f"each of {patient.classes} classes has {counts[most]} examples"
     ratio = counts[most] / max(counts[least], 1e-9)
     if ratio <= IMBALANCE:
         return ok(name, said, float(ratio))

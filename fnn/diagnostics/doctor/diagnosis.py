@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -9,19 +11,32 @@ from fnn.tables import table
 
 SCHEMA = "fnn.diagnosis/1"
 
+_WIDTH = 120  # characters, where there is no terminal to ask
+_FEWEST = 48  # of a line and of what was found, however narrow it is
+
 Status = Literal["ok", "sick", "not asked"]
 
 
 class Verdict(NamedTuple):
-    """What one check found."""
+    """What one check found.
 
-    check: str  # gradient, initial loss, …
+    Attributes:
+      check: such as gradient or initial loss.
+      status: sick, ok, or not asked.
+      found: what was seen, with numbers; of "not asked", why.
+      illness: its name, where there is one, such as dead units or rate too high.
+      path: of the layer or the parameter that it is about.
+      advice: what to do about it.
+      value: what was compared with the limit.
+    """
+
+    check: str
     status: Status
-    found: str  # with numbers; of "not asked", why
-    illness: str = ""  # its name, where there is one: dead units, rate too high, …
-    path: str = ""  # of the layer or the parameter that it is about
-    advice: str = ""  # what to do about it
-    value: float | None = None  # what was compared with the limit
+    found: str
+    illness: str = ""
+    path: str = ""
+    advice: str = ""
+    value: float | None = None
 
     def __str__(self) -> str:
         name = f"{self.check}: {self.illness or self.status}"
@@ -30,7 +45,11 @@ class Verdict(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """All verdicts, causes before what follows from them; `str()` is a table, and the advice."""
+    """All verdicts, causes before what follows from them; `str()` is a table, and the advice.
+
+    Attributes:
+      verdicts: one or more of each check.
+    """
 
     verdicts: tuple[Verdict, ...]
 
@@ -57,15 +76,31 @@ class Diagnosis(NamedTuple):
         return f"healthy: {sum(v.status == 'ok' for v in self.verdicts)} checks found nothing"
 
     def __str__(self) -> str:
+        width = shutil.get_terminal_size((_WIDTH, 24)).columns
+        head = ["check", "verdict", "where", "what was found"]
         lines = [
             [each.check, each.illness or each.status, each.path, each.found]
             for each in self.verdicts
         ]
-        sick = self.sick
-        page = [self.said, *table(["check", "verdict", "where", "what was found"], lines, left=4)]
-        if sick:
-            page += ["", "What to do:"]
-            page += [f"  {v.illness}{' at ' + v.path if v.path else ''}: {v.advice}" for v in sick]
+        before = sum(
+            max(map(len, column)) + 2 for column in list(zip(head, *lines, strict=True))[:3]
+        )
+        room = max(width - before, _FEWEST)
+        short = [[*cells, _one_line(found, room)] for *cells, found in lines]
+        page = [self.said, *table(head, short, left=4)]
+        details = [
+            (each, each.found)
+            for each, (*_, cell) in zip(self.verdicts, short, strict=True)
+            if cell != each.found
+        ]
+        for title, told in (
+            ("In full:", [(_named(each), found) for each, found in details]),
+            ("What to do:", [(_named(each), each.advice) for each in self.sick]),
+        ):
+            if told:
+                page += ["", title]
+            for name, text in told:
+                page += _wrapped(f"{name}: {text}", max(width, _FEWEST))
         return "\n".join(page)
 
     def to_json(self) -> str:
@@ -95,6 +130,35 @@ class Diagnosis(NamedTuple):
             sections.append(report.facts("What was asked", asked))
         status = report.Status("healthy" if self.ok else "sick", self.said)
         return report.page(title, [*sections, report.machine()], status=status)
+
+
+def _named(verdict: Verdict) -> str:
+    name = verdict.illness or f"{verdict.check}, {verdict.status}"
+    return f"{name} at {verdict.path}" if verdict.path else name
+
+
+def _one_line(text: str, room: int) -> str:
+    """The first line, cut to the room that there is, with … for what is left out."""
+    first, _, more = text.partition("\n")
+    if len(first) > room or more:
+        return first[: room - 1].rstrip() + "…"
+    return first
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The lines of a paragraph that hangs under its first; those that are in the text stay lines."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        indent = "    " if lines else "  "
+        lines += textwrap.wrap(
+            line,
+            width,
+            initial_indent=indent,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def ok(check: str, found: str, value: float | None = None) -> Verdict:

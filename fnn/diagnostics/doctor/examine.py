@@ -1,18 +1,25 @@
 """The doctor: every check in turn, causes before what follows from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fnn.arguments import check_takes
+from fnn.compose.wrapper import check_layer
 from fnn.diagnostics.doctor import (
+    backward_checks,
+    backward_forms,
     data_checks,
+    frozen_checks,
     loss_checks,
+    output_checks,
     signal_checks,
     structure_checks,
     training_checks,
 )
+from fnn.diagnostics.doctor.causes import ordered
 from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict, not_asked
 from fnn.diagnostics.doctor.patient import Budget, Patient, fitting, thinned
 from fnn.layer import Layer, PyTree
@@ -33,7 +40,8 @@ _DATA: dict[str, Check] = {
 # … and what does.
 _NETWORK: dict[str, Check] = {
     "loss reduction": loss_checks.reduction,
-    "gradient": loss_checks.gradient,
+    "gradient": backward_checks.gradient,
+    "output": output_checks.output,
     "initial loss": loss_checks.initial_loss,
     "labels": data_checks.labels,
     "symmetry": structure_checks.symmetry,
@@ -41,12 +49,14 @@ _NETWORK: dict[str, Check] = {
     "batch norm": structure_checks.batch_norm,
     "dropout": structure_checks.noise,
     "signals": signal_checks.signals,
-    "frozen parameters": training_checks.frozen_parameters,
+    "frozen parameters": frozen_checks.frozen_parameters,
     "rate": training_checks.rate,
     "updates": training_checks.updates,
     "overfit": training_checks.overfit,
 }
 CHECKS: tuple[str, ...] = (*_DATA, *_NETWORK)
+_FORWARD = ("loss reduction",)  # what needs no backward pass, …
+_TRAINING = ("frozen parameters", "rate", "updates", "overfit")  # … and what trains
 # Illnesses after which the numbers of a pass mean nothing.
 _STOPS = ("data not finite", "labels out of range")
 
@@ -65,6 +75,7 @@ def doctor(
     checks: Sequence[str] | None = None,
     key: jax.Array | None = None,
     budget: Budget | None = None,
+    said: Callable[[Verdict], None] | None = None,
 ) -> Diagnosis:
     """Examine a network as it would be trained: its gradient, its first loss, its data, its first steps.
 
@@ -72,8 +83,10 @@ def doctor(
         print(diagnosis)                # a line a check, and what to do
         assert diagnosis.ok
 
-    Nothing that is given is changed. It takes some ten small compiled programs and a few hundred steps.
-    An illness is often seen by several checks: the first verdict is nearest to the cause.
+    Nothing that is given is changed. It takes some ten small compiled programs and a few hundred steps:
+    ten seconds to a minute for a small network on two cores, most of it for compiling; `said` tells of
+    each verdict meanwhile. An illness is often seen by several checks: the first verdict is nearest to
+    the cause.
 
     Args:
       net: the network.
@@ -84,16 +97,31 @@ def doctor(
       state: that of the network, with `params`.
       validation: (x, target) of the part that is held out, to look for leaks between the two.
       batch_size: of training; 32, or all examples if there are fewer.
-      frozen: patterns of the paths of parameters that are meant not to move, such as ``embed/*``.
+      frozen: patterns of the paths of parameters that are meant not to move, such as ``embed/*``; those
+        within `compose.frozen` too, where their weights are drawn at random.
       checks: those of `CHECKS` to make; None for all.
       key: of the fresh parameters, the batches and the noise.
       budget: how much of everything.
+      said: called with each verdict as it comes, such as `print`; the diagnosis has them in another
+        order where one is the cause of others.
 
     Raises:
-      TypeError: the optimizer is none, or a minimizer, or one with `loss_scaling`.
+      TypeError: the network is no Layer or the loss no Loss, such as the function that makes one; the
+        optimizer is none, or a minimizer, or one with `loss_scaling`; `checks` is one string; `said` is
+        no function of a verdict.
       ValueError: examples with weights, none, or less than a batch of them; `params` without `state`; an
         unknown check.
     """
+    check_layer("doctor", net)
+    _check_loss(loss)
+    for what, names in (("checks", checks), ("frozen", frozen)):
+        if isinstance(names, str):
+            raise TypeError(
+                f"doctor: expected {what} as a sequence of names, got {names!r}; write "
+                f"{what}=({names!r},)"
+            )
+    if said is not None:
+        check_takes(said, ("verdict",), "doctor, said")
     if optimizer is not None:
         check_optimizer(optimizer, "doctor")
     if isinstance(optimizer, Minimizer | LossScaled):
@@ -112,7 +140,8 @@ def doctor(
     key = jax.random.key(0) if key is None else key
     x, target = jax.tree.map(jnp.asarray, thinned((examples[0], examples[1]), budget.examples))
     size = fitting(batch_size, example_count((x, target)))
-    if params is None:
+    fresh = params is None
+    if fresh:
         params, state = net.init(jax.random.fold_in(key, 0), x)
     patient = Patient(
         net,
@@ -123,30 +152,58 @@ def doctor(
         optimizer,
         params,
         state,
+        fresh,
         validation,
         jax.random.fold_in(key, 1),
         size,
         tuple(frozen),
         budget,
     )
-    return Diagnosis(tuple(_examined(patient, chosen)))
-
-
-def _examined(patient: Patient, chosen: Sequence[str]) -> list[Verdict]:
     found: list[Verdict] = []
+    for verdict in _examined(patient, chosen):
+        found.append(verdict)
+        if said is not None:
+            said(verdict)
+    data = sum(verdict.check in _DATA for verdict in found)
+    return Diagnosis(tuple(ordered(found, data, lambda: list(patient.seen))))
+
+
+def _check_loss(given: object) -> None:
+    if not isinstance(given, Loss):
+        made = f"; call it: {getattr(given, '__name__', 'it')}(…)" if callable(given) else ""
+        raise TypeError(f"doctor: expected a Loss, got {given!r:.80}{made}")
+
+
+def _examined(patient: Patient, chosen: Sequence[str]) -> Iterator[Verdict]:
+    """The verdicts as they come."""
+    why = None
     for name, check in _DATA.items():
         if name in chosen:
-            found += _listed(check(patient))
-    why = next(
-        (f"not before this is mended: {v.illness}" for v in found if v.illness in _STOPS), None
-    )
-    if why is None and (misshapen := loss_checks.misshapen(patient)) is not None:
-        found.append(misshapen)
+            for verdict in _listed(check(patient)):
+                yield verdict
+                if verdict.illness in _STOPS:
+                    why = why or f"not before this is mended: {verdict.illness}"
+    told = None
+    wanted = [name for name in chosen if name in _NETWORK]
+    # Before all that runs the loss, and before all that runs a backward pass.
+    if why is None and wanted and (told := loss_checks.misshapen(patient)) is not None:
         why = "not before the loss is one number an example"
+        yield told
+    broken = None
+    if why is None and any(name not in _FORWARD for name in wanted):
+        broken = backward_forms.shapes(patient)
     for name, check in _NETWORK.items():
-        if name in chosen and not any(v.check == name for v in found):
-            found += _listed(check(patient)) if why is None else [not_asked(name, why)]
-    return found
+        if name == "gradient" and broken is not None:
+            yield broken
+            why = f"not before the backward pass of {broken.path} is mended"
+        elif name not in wanted or (told is not None and told.check == name):
+            continue
+        elif why is not None:
+            yield not_asked(name, why)
+        elif name in _TRAINING and not patient.finite:
+            yield not_asked(name, "not before the first loss and its gradient are finite")
+        else:
+            yield from _listed(check(patient))
 
 
 def _listed(found: Verdict | list[Verdict]) -> list[Verdict]:

@@ -1,4 +1,4 @@
-"""What the loss says before any step: of the loss itself, of the first logits, and of the backward."""
+"""What the loss says before any step: of the loss itself, and of the first logits."""
 
 import math
 from collections.abc import Callable
@@ -9,73 +9,14 @@ import numpy as np
 
 from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
 from fnn.diagnostics.doctor.patient import Patient
-from fnn.gradient import auto_value_and_grad, value_and_grad
 from fnn.layer import Array, PyTree
 from fnn.losses import expected_initial_loss
 from fnn.train.examples import example_count
-from fnn.tree import paths
 
-# Of hand-written gradients in float64, as ‖hand - auto‖ / ‖auto‖ of a parameter. Rounding leaves 1e-12.
-DISTANCE = 1e-7
 # A first loss may be so many times log C, or so small a part of it. He's weights in the last layer give
 # up to 1.6 times on the digits; a factor of ten too large gives 5 times and more.
 HIGH, LOW = 2.5, 0.4
 _SAME = 1e-4  # of two losses that should be equal, in float32
-
-
-def gradient(patient: Patient) -> Verdict:
-    """Whether the hand-written backward passes give the gradient of the forward passes.
-
-    On a few examples in float64, every parameter's gradient is held against `jax.vjp` of the same
-    forward pass. Where they differ, `fnn.check.network` proves every layer and names the first that is
-    wrong; ties and kinks, where both are right, are known to it.
-    """
-    from fnn import check  # which nothing else of this package needs, and takes its time to import
-    from fnn.check.precision import exact, widen
-
-    x, target = patient.some(patient.budget.proof)
-    with exact():
-        given = widen((patient.params, patient.state, x, target))
-        hand, auto = (
-            jax.jit(derive(patient.net, patient.loss))(*given, patient.key)[1]
-            for derive in (value_and_grad, auto_value_and_grad)
-        )
-        worst, path = _worst(hand, auto)
-    if worst <= DISTANCE:
-        return ok("gradient", f"hand-written and jax.vjp agree to {worst:.1e}", worst)
-    report = check.network(
-        patient.net,
-        patient.loss,
-        x,
-        target,
-        params=patient.params,
-        state=patient.state,
-        key=patient.key,
-    )
-    if report.ok:
-        return ok("gradient", f"every layer is right; at kinks, sides differ by {worst:.1e}", worst)
-    where, row = report.worst
-    return sick(
-        "gradient",
-        "wrong backward",
-        f"dL/d{path} is off by {worst:.1e} of its norm from jax.vjp of the forward pass; {row}",
-        f"mend the backward pass of {where}, and prove it with check.layer",
-        path=where,
-        value=worst,
-    )
-
-
-def _worst(hand: PyTree, auto: PyTree) -> tuple[float, str]:
-    """The largest distance of a parameter's gradients, relative to its norm and that of the largest."""
-    found = [(0.0, "")]
-    norms = [float(jnp.linalg.norm(leaf.reshape(-1))) for _, leaf in paths(auto)]
-    # A gradient that is 0 but for rounding, as that of a bias before batch norm, is held against others.
-    least = 1e-6 * max(norms, default=0.0)
-    for (path, ours), (_, theirs), norm in zip(paths(hand), paths(auto), norms, strict=True):
-        distance = float(jnp.linalg.norm((ours - theirs).reshape(-1)))
-        scale = max(norm, least)
-        found.append((distance / scale if scale > 0 else distance, path))
-    return max(found, key=lambda each: math.inf if math.isnan(each[0]) else each[0])
 
 
 def reduction(patient: Patient) -> Verdict:
@@ -186,9 +127,10 @@ def initial_loss(patient: Patient) -> Verdict:
             value=value,
         )
     if patient.loss.chance is None or patient.classes is None:
-        return not_asked(
-            name, f"{patient.loss.name} has no chance level; the first loss is {value:.4g}"
-        )
+        said = f"{patient.loss.name} has no chance level; the first loss is {value:.4g}"
+        if patient.classes is not None:
+            said += "; if it is a loss of classes, give it one: Loss(…, chance=…)"
+        return not_asked(name, said)
     expected = expected_initial_loss(patient.loss, patient.classes)
     times = value / expected
     said = f"{value:.4g}, and {expected:.4g} is chance with {patient.classes} classes"

@@ -23,14 +23,23 @@ OWN_RATE = 1e-3
 
 
 class Budget(NamedTuple):
-    """How much work a diagnosis may be."""
+    """How much work a diagnosis may be.
 
-    examples: int = 400  # that are looked at, at equal distances in the set
-    proof: int = 4  # examples on which the gradient is proved
-    overfit: int = 20  # labels that must be learned by heart
+    Attributes:
+      examples: how many are looked at, at equal distances in the set.
+      proof: examples on which the gradient is proved.
+      overfit: labels that must be learned by heart.
+      overfit_steps: in which these must be.
+      steps: those of a trial run with the patient's optimizer.
+      rates: those of the range test.
+    """
+
+    examples: int = 400
+    proof: int = 4
+    overfit: int = 20
     overfit_steps: int = 300
-    steps: int = 60  # of a trial run with the patient's optimizer
-    rates: int = 80  # of the range test
+    steps: int = 60
+    rates: int = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Patient:
     optimizer: Optimizer | None
     params: PyTree
     state: PyTree
+    fresh: bool  # whether the two above are of the network's own init
     validation: tuple[Any, Any] | None
     key: Array
     batch_size: int
@@ -97,6 +107,11 @@ class Patient:
     def trial(self) -> Trial:
         """A short run with the patient's own optimizer, as it came."""
         return self.try_rate(None)
+
+    @property
+    def finite(self) -> bool:
+        """Whether the trial's first loss and gradient are finite, so that its steps mean something."""
+        return bool(np.isfinite([self.trial.losses[0], *self.trial.pushed[0]]).all())
 
     def try_rate(self, rate: float | None) -> Trial:
         """A short run with its optimizer and another rate."""

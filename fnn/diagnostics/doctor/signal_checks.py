@@ -37,7 +37,8 @@ def signals(patient: Patient) -> list[Verdict]:
 
 def _verdict(kind: Kind, some: list[Finding]) -> Verdict:
     told = some[-1] if kind == "vanishing" else some[0]
-    others = f", and {len(some) - 1} more layers" if len(some) > 1 else ""
+    more = len(some) - 1
+    others = f", and {more} more layer{'s' if more > 1 else ''}" if more else ""
     return sick(
         "signals",
         _NAMES[kind],
@@ -56,12 +57,15 @@ def _said(finding: Finding) -> str:
         case "saturated":
             return f"{value:.0%} of the elements are on the flat ends"
         case "vanishing":
-            return f"dL/dy is {value:.1e} of the largest"
+            return "dL/dy is 0" if value == 0 else f"dL/dy is {value:.1e} of the largest"
         case "exploding":
             return f"{value:.1e} times as large as at the other end"
         case "fading":
-            return f"the deviation is {value:.1e} of the largest before it"
+            of = "0" if value == 0 else f"{value:.1e} of the largest before it"
+            return f"the deviation is {of}"
         case "constant":
+            if value == 0:
+                return "all examples are the same here"
             return f"examples differ by {value:.1e} of what is there"
         case "collapsed":
             return f"the effective rank is {value:.2f}"

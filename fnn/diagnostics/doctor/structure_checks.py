@@ -1,11 +1,14 @@
 """What is wrong by how the network is built: units alike, maps that are one, noise, statistics of few."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
 from fnn.diagnostics.doctor.patient import Patient
+from fnn.diagnostics.symmetry import Finding as Alike
 from fnn.diagnostics.symmetry import symmetry as symmetry_lint
 from fnn.layer import Array, Layer, PyTree
 from fnn.tap import Passage
@@ -34,17 +37,41 @@ def symmetry(patient: Patient) -> Verdict:
     ]
     if not worst:
         return ok("symmetry", f"no two units stay alike in {report.kernels} kernels")
-    first = worst[0]
+    first = _first(worst, patient)
     zero = first.value == 0
     return sick(
         "symmetry",
         "units alike",
-        f"{first}" + (f"; and {len(worst) - 1} more" if len(worst) > 1 else ""),
+        f"{first}".removeprefix(f"{first.path}: ")
+        + (f"; and {len(worst) - 1} more" if len(worst) > 1 else ""),
         "start from random weights, such as initializers.he_normal"
         + ("; zeros are for biases and for a last layer" if zero else ""),
         path=first.path,
         value=float(first.units),
     )
+
+
+def _first(worst: list[Alike], patient: Patient) -> Alike:
+    """The one that comes first in a pass; the last layer, which may start at 0, only if it is alone."""
+    order = [re.sub(r"\[\d+\]", "", path) for path in patient.seen]
+
+    def place(each: Alike) -> int:
+        own = each.path.partition(" + ")[0]
+        return next((i for i, path in enumerate(order) if _within(own, path)), len(order))
+
+    last = max((place(each) for each in worst), default=0)
+    hidden = [each for each in worst if not (place(each) == last and each.value == 0)]
+    first = min(hidden or worst, key=place)
+    own = [leaf for path, leaf in paths(patient.params) if _within(path, first.path)]
+    kernels = [leaf for leaf in own if leaf.ndim > 1]
+    if kernels and all(bool((leaf == leaf.reshape(-1)[0]).all()) for leaf in kernels):
+        # Where all are one number, labels that are rare in the batch tell some apart by their gradient.
+        return first._replace(groups=(tuple(range(first.units)),))
+    return first
+
+
+def _within(path: str, layer: str) -> bool:
+    return path == layer or path.startswith(f"{layer}/")
 
 
 def batch_norm(patient: Patient) -> Verdict:

@@ -1,13 +1,14 @@
 """What some steps of training show: the rate, how far parameters move, and what is learned by heart."""
 
 import math
-from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.diagnostics.doctor.diagnosis import Verdict, not_asked, ok, sick
+from fnn.diagnostics.doctor.output_checks import of_logits
 from fnn.diagnostics.doctor.patient import Patient, thinned
 from fnn.diagnostics.doctor.trial import Trial, tried
 from fnn.layer import Array, PyTree
@@ -22,6 +23,9 @@ from fnn.train.state import TrainState
 # linear classifier, sgd; a gpt, adamw): the upper bound is six times the largest seen. The lower one is
 # far below, as a slow layer still learns; below 1e-6, float32 adds hardly a bit of a step.
 RATIO_LOW, RATIO_HIGH = 1e-6, 0.3
+# Of the first steps, which are the largest, one that is longer than the kernel itself: it starts anew.
+# In the sound networks, none is more than a tenth (of a gpt, with adamw).
+RATIO_FIRST = 1.0
 # The rate that is suggested is rough, and a low rate is slow, not wrong: only what
 # is so many times off is looked at, by a run with each of the two.
 TOO_HIGH, TOO_LOW = 5.0, 50.0
@@ -32,49 +36,17 @@ LEARNED, STUCK = 0.85, 0.9
 WORSE, WAY = 1.5, 0.5
 # It is too high as well if its run climbs by so much while the other, however slowly, comes down.
 CLIMBED = 1.1
+# A rate near the suggested one is not called right if its run stays above this part of the first loss.
+HARDLY = 0.97
 # What adam's rates learn 20 examples by heart with, tried one after another.
 RATES = (3e-3, 1e-3, 1e-2)
 # The largest share of wrong labels of sequences, whose first positions may not tell the next.
 SEQUENCE_ERRORS = 0.15
+# Of the first loss, what may be left of one that can be 0, with all labels right. A softmax before the
+# loss leaves more than a half of log 10, the sound networks a twenty-fifth at most (a linear classifier).
+LOSS_LEFT = 0.3
+_SURE, _ZERO = 50.0, 1e-3  # logits, and what a loss of them is at most that can be 0
 REGRESSION = 0.1  # of the first loss, what must be left at most, where there are no classes
-
-
-def frozen_parameters(patient: Patient) -> Verdict:
-    """Whether every parameter moves in a trial run, but those that are meant to stay."""
-    name = "frozen parameters"
-    run = patient.trial
-    still = [
-        (path, bool((pushed == 0).all()))
-        for path, moved, pushed in zip(run.names, run.moved.T, run.pushed.T, strict=True)
-        if (moved == 0).all()
-    ]
-    meant = [path for path, _ in still if any(fnmatchcase(path, p) for p in patient.frozen)]
-    stuck = [(path, starved) for path, starved in still if path not in meant]
-    if not stuck:
-        said = f"{len(run.names) - len(meant)} parameters move in {len(run.losses)} steps"
-        return ok(name, said + (f", {', '.join(meant)} are meant to stay" if meant else ""))
-    kept = [path for path, starved in stuck if not starved]
-    path = kept[0] if kept else stuck[0][0]
-    others = f", and {len(stuck) - 1} more" if len(stuck) > 1 else ""
-    if kept:
-        return sick(
-            name,
-            "frozen parameters",
-            f"{path} has a gradient and does not move in {len(run.losses)} steps{others}",
-            "take it out of the group that the optimizer freezes or masks, or say that it is meant to "
-            f"stay, with frozen=({path!r},); a rate of 0 does this too",
-            path=path,
-            value=float(len(stuck)),
-        )
-    return sick(
-        name,
-        "no gradient",
-        f"{path} is told a gradient of 0 in all of {len(run.losses)} steps{others}",
-        "look at what is behind it: dead units, weights of 0, a stop_gradient, a backward pass that "
-        "gives 0",
-        path=path,
-        value=float(len(stuck)),
-    )
 
 
 def rate(patient: Patient) -> Verdict:
@@ -104,6 +76,12 @@ def rate(patient: Patient) -> Verdict:
             value=own,
         )
     if best / TOO_LOW <= own <= best * TOO_HIGH:
+        if run.last >= HARDLY * run.first:
+            return not_asked(
+                name,
+                f"{own:g} is near the {best:.1g} of a range test, and hardly lowers the loss of "
+                f"{run.first:.3g} in {len(run.losses)} steps: the fault is not the rate",
+            )
         return ok(name, f"{own:g}, and {best:.1g} is suggested by a range test", own / best)
     other = patient.try_rate(best)
     said = (
@@ -113,16 +91,23 @@ def rate(patient: Patient) -> Verdict:
     learned = other.last <= LEARNED * other.first
     climbs = own > best and run.last > CLIMBED * run.first and other.last < other.first
     if not climbs and not (learned and _worse(run, other, own > best)):
+        if min(run.last, other.last) >= STUCK * run.first:
+            return not_asked(name, f"{said}: neither learns, and the fault is not the rate")
         return ok(name, said, own / best)
     times = own / best
     illness, size = ("rate too high", times) if times > 1 else ("rate too low", 1 / times)
     return sick(
         name,
         illness,
-        f"{said}: it is some {size:.0f} times too {'large' if times > 1 else 'small'}",
+        f"{said}: it is some {_round(size)} times too {'large' if times > 1 else 'small'}",
         f"take a rate near {best:.1g}, and see range_table(range_test(…))",
         value=times,
     )
+
+
+def _round(size: float) -> str:
+    """Two digits, without an exponent."""
+    return f"{float(f'{size:.2g}'):,g}" if size < 1e6 else f"{size:.0e}"
 
 
 def _worse(run: Trial, other: Trial, high: bool) -> bool:
@@ -150,13 +135,26 @@ def _suggested(patient: Patient) -> float | None:
 def updates(patient: Patient) -> Verdict:
     """How far a step moves each layer's parameters, as a part of their size: the median of a trial run.
 
-    Of kernels alone: a bias that starts at 0 moves by any number of times its size. Source: the lecture
+    And the largest of its first steps, which a kernel that has grown by them hides later. Of kernels
+    alone: a bias that starts at 0 moves by any number of times its size. Source: the lecture
     notes of CS231n, "Ratio of weights:updates".
     """
     name = "updates"
     ratios = _ratios(patient.trial)
     if not ratios:
         return not_asked(name, "no kernel has a size and moves")
+    first = _first_ratios(patient.trial)
+    far = max(first, key=lambda path: first[path], default="")
+    if far and (first[far] > RATIO_FIRST or not math.isfinite(first[far])):
+        return sick(
+            name,
+            "updates too large",
+            f"one of the first steps moves it by {first[far]:.2g} times its size",
+            "about 1e-3 is sound: lower the rate, or begin with a warmup, or with larger weights if they "
+            "are tiny",
+            path=far,
+            value=first[far],
+        )
     low, high = (take(ratios, key=lambda path: ratios[path]) for take in (min, max))
     said = f"a step moves kernels by {ratios[low]:.1e} to {ratios[high]:.1e} of their size"
     if ratios[high] > RATIO_HIGH or not math.isfinite(ratios[high]):
@@ -183,45 +181,81 @@ def updates(patient: Patient) -> Verdict:
 def _ratios(run: Trial) -> dict[str, float]:
     found = {}
     for path, moved, sizes in zip(run.names, run.moved.T, run.sizes.T, strict=True):
-        kernel = path.rpartition("/")[2] not in ("b", "bias", "scale", "gain", "slope")
         after = slice(len(moved) // 4, None)
-        if kernel and (sizes[after] > 0).all() and (moved[after] != 0).any():
+        if _is_kernel(path) and (sizes[after] > 0).all() and (moved[after] != 0).any():
             found[path] = float(np.median(moved[after] / sizes[after]))
     return found
+
+
+def _first_ratios(run: Trial) -> dict[str, float]:
+    """The largest of the first quarter, of kernels that do not start at 0."""
+    found = {}
+    for path, moved, sizes in zip(run.names, run.moved.T, run.sizes.T, strict=True):
+        before = slice(None, max(1, len(moved) // 4))
+        if _is_kernel(path) and (sizes[before] > 0).all():
+            found[path] = float((moved[before] / sizes[before]).max())
+    return found
+
+
+def _is_kernel(path: str) -> bool:
+    return path.rpartition("/")[2] not in ("b", "bias", "scale", "gain", "slope")
 
 
 def overfit(patient: Patient) -> Verdict:
     """Whether the network learns a few examples by heart, with adam at a sound rate.
 
     Source: the lecture notes of CS231n, "Overfit a tiny subset of data": a network that cannot has a
-    fault, whatever its accuracy on the rest. What counts is the better of its two passes.
+    fault, whatever its accuracy on the rest. What counts is the better of its two passes. Labels must be
+    right, and the loss near 0 where it can be, as a softmax cross-entropy of whole labels.
     """
     name = "overfit"
     positions = max(1, int(np.prod(patient.target.shape[1:]))) if patient.classes else 1
     x, target = thinned((patient.x, patient.target), max(2, patient.budget.overfit // positions))
     count, steps = example_count((x, target)), patient.budget.overfit_steps
     run = tried(patient.net, patient.loss, adam(), count, steps)
-    left, tries = math.inf, []
+    to_zero = positions == 1 and _reaches_zero(patient, target)
+    tries, left = [], Left(math.inf, math.inf)
     for own in RATES:
         after = run(patient.params, patient.state, (x, target), patient.key, own)
         left = min(left, _left(patient, after, x, target))
         tries.append(after)
-        if left <= _allowed(patient, positions):
+        if _learned(patient, left, positions, to_zero):
             break
     first, last = tries[0].losses[0], min(each.last for each in tries)
     said = f"{count} examples, {steps} steps of adam: loss {first:.3g} to {last:.3g}"
     what = "labels wrong" if patient.classes else "of the loss left"
-    said += f", {left:.0%} {what}"
-    if left <= _allowed(patient, positions):
-        return ok(name, said, left)
+    said += f", {left.wrong:.0%} {what}"
+    if _learned(patient, left, positions, to_zero):
+        return ok(name, said, left.wrong)
+    if left.wrong <= _allowed(patient, positions):
+        return sick(
+            name,
+            "cannot overfit",
+            f"{said}, and {left.loss:.0%} of the loss is left, which could be 0",
+            "look for what keeps the logits small: an activation or a normalization after the last "
+            "linear map, a temperature, a loss that is not of logits",
+            value=left.loss,
+        )
     return sick(
         name,
         "cannot overfit",
         said,
         "do not train on more before it learns these by heart: see the verdicts above for what keeps "
         "gradients from the parameters, and take more units if there is nothing",
-        value=left,
+        value=left.wrong,
     )
+
+
+class Left(NamedTuple):
+    """What is not learned, of the better of both passes."""
+
+    wrong: float  # the share of wrong labels; without classes, of the first loss
+    loss: float  # of the first loss
+
+
+def _learned(patient: Patient, left: Left, positions: int, to_zero: bool) -> bool:
+    near = not to_zero or left.loss <= LOSS_LEFT
+    return left.wrong <= _allowed(patient, positions) and near
 
 
 def _allowed(patient: Patient, positions: int) -> float:
@@ -230,15 +264,35 @@ def _allowed(patient: Patient, positions: int) -> float:
     return SEQUENCE_ERRORS if positions > 1 else 0.0
 
 
-def _left(patient: Patient, after: Trial, x: PyTree, target: Array) -> float:
-    """The share of wrong labels, of the better of both passes; without classes, of the first loss."""
+def _reaches_zero(patient: Patient, target: Array) -> bool:
+    """Whether the loss of logits that are sure of the right class is 0, as it is without smoothing."""
+    if patient.classes is None or not of_logits(patient.loss, patient.classes):
+        return False
+    sure = _SURE * (2 * jax.nn.one_hot(target, patient.classes) - 1)
+    return bool(jnp.abs(patient.loss.forward(sure, target)[0]).max() < _ZERO)
+
+
+def _left(patient: Patient, after: Trial, x: PyTree, target: Array) -> Left:
+    """What is left, of the better of both passes."""
+    first = max(float(after.losses[0]), 1e-30)
     if patient.classes is None:
-        return float(after.last / max(after.losses[0], 1e-30))
+        return Left(after.last / first, after.last / first)
 
     @jax.jit
-    def errors(params: PyTree, state: PyTree, x: PyTree) -> Array:
+    def told(params: PyTree, state: PyTree, x: PyTree) -> Array:
         trained, _, _ = patient.net.forward(params, state, x, patient.key)
-        said = (patient.net.predict(params, state, x), trained)
-        return jnp.stack([(each.argmax(axis=-1) != target).mean() for each in said]).min()
+        both = (patient.net.predict(params, state, x), trained)
+        return jnp.stack(
+            [
+                jnp.stack(
+                    [
+                        (y.argmax(axis=-1) != target).mean(),
+                        patient.loss.forward(y, target)[0].mean(),
+                    ]
+                )
+                for y in both
+            ]
+        )
 
-    return float(errors(after.params, after.state, x))
+    errors, losses = np.asarray(told(after.params, after.state, x), np.float64).T
+    return Left(float(errors.min()), float(np.nan_to_num(losses, nan=np.inf).min()) / first)

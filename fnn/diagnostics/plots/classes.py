@@ -7,7 +7,7 @@ import numpy as np
 
 from fnn.diagnostics.plots.colours import BLUE, MUTED, VERMILLION
 from fnn.diagnostics.plots.figure import empty_figure, plain
-from fnn.diagnostics.plots.text import bar
+from fnn.diagnostics.plots.text import bar, named
 from fnn.tables import table
 
 if TYPE_CHECKING:
@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 _NAMED = 8  # confusions that the text names
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
+def confusion(counts: np.ndarray, classes: Sequence[object]) -> "Figure":
     """The confusion matrix with its counts; mistakes are shaded by their share of the true class.
 
     Args:
       counts: (C, C), row = true class, column = predicted class.
       classes: the names of the C classes.
+
+    Raises:
+      ValueError: shapes that do not fit.
     """
+    counts, classes = _confusion(counts, classes)
     size = len(classes)
     figure = empty_figure(0.5 * size + 1.7, 0.5 * size + 1.3)
     axes = figure.subplots()
@@ -59,8 +63,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> "Figure":
     return figure
 
 
-def confusion_text(counts: np.ndarray, classes: Sequence[str]) -> str:
+def confusion_text(counts: np.ndarray, classes: Sequence[object]) -> str:
     """The text twin of `confusion`: the counts, and the most frequent confusions in words."""
+    counts, classes = _confusion(counts, classes)
     lines = [
         [name, *(f"{count:.10g}" if count else "·" for count in row)]
         for name, row in zip(classes, counts, strict=True)
@@ -76,6 +81,16 @@ def confusion_text(counts: np.ndarray, classes: Sequence[str]) -> str:
     return "\n".join(
         [_right(counts), *drawn, *(["most frequent confusions:", *said] if said else [])]
     )
+
+
+def _confusion(counts: np.ndarray, classes: Sequence[object]) -> tuple[np.ndarray, list[str]]:
+    counts, names = np.asarray(counts), named(classes)
+    if counts.shape != (len(names), len(names)) or not names:
+        raise ValueError(
+            f"confusion: expected counts (C, C) and the names of C classes, got counts {counts.shape} "
+            f"and {len(names)} names"
+        )
+    return counts, names
 
 
 def _right(counts: np.ndarray) -> str:

@@ -21,15 +21,27 @@ _SPAN = 0.02  # of a curve, over which it is smoothed
 
 
 class Course(NamedTuple):
-    """How a run went on one set of examples."""
+    """How a run went on one set of examples.
 
-    epochs: np.ndarray  # (n,), how many had been made
-    loss: np.ndarray  # (n,)
-    accuracy: np.ndarray  # (n,), in [0, 1]
+    Attributes:
+      epochs: (n,), how many had been made.
+      loss: (n,).
+      accuracy: (n,), in [0, 1].
+    """
+
+    epochs: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
 
 
 class Band(NamedTuple):
-    """Where the runs of several seeds lie, (n,) each."""
+    """Where the runs of several seeds lie, (n,) each.
+
+    Attributes:
+      mean: over the seeds.
+      low: the lower quantile.
+      high: the upper one.
+    """
 
     mean: np.ndarray
     low: np.ndarray

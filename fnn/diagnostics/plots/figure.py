@@ -20,13 +20,27 @@ _DPI = 150
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a figure as a PNG; missing folders are made."""
+    """Write a figure as a PNG; missing folders are made.
+
+    Raises:
+      TypeError: it is no figure.
+    """
+    drawn = png(figure)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(png(figure))
+    Path(path).write_bytes(drawn)
 
 
 def png(figure: "Figure", *, dpi: int = _DPI) -> bytes:
-    """A figure as the bytes of a PNG, on white."""
+    """A figure as the bytes of a PNG, on white.
+
+    Raises:
+      TypeError: it is no figure.
+    """
+    if not callable(getattr(figure, "savefig", None)):
+        raise TypeError(
+            "expected a matplotlib Figure, as the functions of fnn.diagnostics.plots give, got "
+            f"{type(figure).__name__}"
+        )
     file = io.BytesIO()
     figure.savefig(
         file, format="png", dpi=dpi, facecolor="white", bbox_inches="tight", pad_inches=0.12

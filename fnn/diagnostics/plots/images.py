@@ -7,7 +7,7 @@ import numpy as np
 
 from fnn.diagnostics.plots.colours import SCALE, SIGNED
 from fnn.diagnostics.plots.figure import colour_bar, empty_figure, filled, frame, grid_of
-from fnn.diagnostics.plots.text import image_text
+from fnn.diagnostics.plots.text import image_text, named
 from fnn.tables import table
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def mistakes(
     images: np.ndarray,
     target: np.ndarray,
     probabilities: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     most: int = 24,
 ) -> "Figure":
     """The wrongly classified images to which the right class seemed least likely, worst first.
@@ -96,12 +96,12 @@ def mistakes(
         return figure
     key = "above: what the network said, and how sure it was; below: what it is"
     figure.text(0.012, 1 - 0.36 / figure.get_figheight(), key, fontsize=9, color=_WRONG, va="top")
-    predicted = probabilities.argmax(axis=1)
+    predicted, names = probabilities.argmax(axis=1), named(classes)
     for axes, n in filled(figure.subplots(rows, max(columns, 5), squeeze=False), worst):
         axes.imshow(images[n], cmap="gray", vmin=images.min(), vmax=images.max())
-        said = f"{classes[predicted[n]]}  {probabilities[n, predicted[n]]:.0%}"
+        said = f"{names[predicted[n]]}  {probabilities[n, predicted[n]]:.0%}"
         axes.set_title(said, color=_WRONG, fontsize=9, pad=3)
-        axes.set_xlabel(f"is {classes[target[n]]}", fontsize=9, labelpad=2)
+        axes.set_xlabel(f"is {names[target[n]]}", fontsize=9, labelpad=2)
         frame(axes)
     return figure
 
@@ -109,14 +109,14 @@ def mistakes(
 def mistakes_text(
     target: np.ndarray,
     probabilities: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     most: int = 24,
 ) -> str:
     """The text twin of `mistakes`: which example, what was said and how surely, what it is, its loss."""
     worst, title = _worst(target, probabilities, most)
     if len(worst) == 0:
         return title
-    predicted = probabilities.argmax(axis=1)
+    predicted, names = probabilities.argmax(axis=1), named(classes)
     lines = []
     for n in worst:
         right = float(probabilities[n, target[n]])
@@ -124,9 +124,9 @@ def mistakes_text(
         lines.append(
             [
                 str(n),
-                classes[predicted[n]],
+                names[predicted[n]],
                 f"{probabilities[n, predicted[n]]:.1%}",
-                classes[target[n]],
+                names[target[n]],
                 f"{right:.2%}",
                 f"{loss:.3g}",
             ]

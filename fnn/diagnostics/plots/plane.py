@@ -7,6 +7,7 @@ import numpy as np
 
 from fnn.diagnostics.plots.colours import LETTERS, TEXT, category, mark
 from fnn.diagnostics.plots.figure import empty_figure
+from fnn.diagnostics.plots.text import named
 from fnn.extras import require
 from fnn.tables import table
 
@@ -18,9 +19,14 @@ _COLUMNS, _ROWS = 56, 24  # of the text twin
 
 
 class Line(NamedTuple):
-    """{h: w · h + b = 0} in a hidden space of two units; of two logits, w = w₁ - w₀ and b = b₁ - b₀."""
+    """{h: w · h + b = 0} in a hidden space of two units; of two logits, w = w₁ - w₀ and b = b₁ - b₀.
 
-    w: np.ndarray  # (2,)
+    Attributes:
+      w: (2,).
+      b: what is added to w · h.
+    """
+
+    w: np.ndarray
     b: float
 
 
@@ -28,7 +34,7 @@ def decision_boundary(
     predict: Callable[[np.ndarray], Any],
     x: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     *,
     resolution: int = 200,
     margin: float = 0.15,
@@ -71,7 +77,7 @@ def decision_boundary_text(
     predict: Callable[[np.ndarray], Any],
     x: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     *,
     margin: float = 0.15,
 ) -> str:
@@ -95,7 +101,7 @@ def hidden_space(
     x: np.ndarray,
     hidden: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     *,
     line: Line | None = None,
     names: Sequence[str] | None = None,
@@ -140,7 +146,7 @@ def hidden_space_text(
     x: np.ndarray,
     hidden: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     *,
     line: Line | None = None,
     names: Sequence[str] | None = None,
@@ -149,9 +155,9 @@ def hidden_space_text(
     placed, axis_names, names = _moved(x, hidden, labels, classes, line, names)
     head = ["point", "class", "input space", f"hidden space ({', '.join(axis_names)})"]
     head += [] if line is None else ["w · h + b"]
-    lines = []
+    lines, kinds = [], named(classes)
     for i in range(len(x)):
-        cells = [names[i] or str(i), classes[labels[i]], _pair(x[i]), _pair(placed[i])]
+        cells = [names[i] or str(i), kinds[labels[i]], _pair(x[i]), _pair(placed[i])]
         lines.append(cells + ([] if line is None else [f"{_side(line, placed[i]):+.3g}"]))
     drawn = table(head, lines, left=2)
     if line is None:
@@ -167,7 +173,7 @@ def _grid(
     predict: Callable[[np.ndarray], Any],
     x: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     size: tuple[int, int],
     margin: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,7 +189,7 @@ def _grid(
     return first, second, said.reshape(len(second), len(first))
 
 
-def _classes(scores: Any, classes: Sequence[str], count: int) -> np.ndarray:
+def _classes(scores: Any, classes: Sequence[object], count: int) -> np.ndarray:
     scores = np.asarray(scores)
     if scores.shape in {(count,), (count, 1)} and len(classes) == 2:
         return (scores.reshape(count) > 0).astype(np.int64)
@@ -195,7 +201,7 @@ def _classes(scores: Any, classes: Sequence[str], count: int) -> np.ndarray:
     return scores.argmax(axis=1)
 
 
-def _check_points(x: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+def _check_points(x: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
     if np.ndim(x) != 2 or x.shape[1] != 2 or len(x) == 0 or np.shape(labels) != (len(x),):
         raise ValueError(
             f"expected points (N, 2) and labels (N,), got shapes {np.shape(x)} and {np.shape(labels)}"
@@ -210,7 +216,7 @@ def _moved(
     x: np.ndarray,
     hidden: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: Sequence[object],
     line: Line | None,
     names: Sequence[str] | None,
 ) -> tuple[np.ndarray, tuple[str, str], Sequence[str]]:
@@ -232,7 +238,7 @@ def _moved(
     return left[:, :2] * sizes[:2], said, names
 
 
-def _points(axes: "Axes", x: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+def _points(axes: "Axes", x: np.ndarray, labels: np.ndarray, classes: Sequence[object]) -> None:
     """Each class in a colour and with a mark of its own."""
     for i, name in enumerate(classes):
         own = x[labels == i]

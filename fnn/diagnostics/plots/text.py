@@ -1,6 +1,7 @@
 """Pictures in characters: what the text twins are drawn with."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -61,6 +62,11 @@ def image_text(image: np.ndarray, width: int = 56) -> str:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     lines = ["".join(2 * c for c in shaded(row, low=low, high=high)).rstrip() for row in small]
     return "\n".join([*lines, f"[{_SHADES}] from {low:.3g} to {high:.3g}"])
+
+
+def named(classes: Sequence[object]) -> list[str]:
+    """The names of classes, of which numbers are some too."""
+    return [str(name) for name in classes]
 
 
 def bar(share: float, width: int = 30) -> str:

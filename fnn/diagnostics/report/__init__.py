@@ -11,17 +11,33 @@ doctor, `summary`, `health`, any `picture` with its text twin, and, of whatever 
 curvature), `text`. `page` makes a page of sections alone.
 """
 
-from fnn.diagnostics.report.live import Live as Live
-from fnn.diagnostics.report.live import live as live
-from fnn.diagnostics.report.page import Status as Status
-from fnn.diagnostics.report.page import page as page
-from fnn.diagnostics.report.page import write as write
-from fnn.diagnostics.report.sections import Section as Section
-from fnn.diagnostics.report.sections import facts as facts
-from fnn.diagnostics.report.sections import health as health
-from fnn.diagnostics.report.sections import machine as machine
-from fnn.diagnostics.report.sections import picture as picture
-from fnn.diagnostics.report.sections import summary as summary
-from fnn.diagnostics.report.sections import table as table
-from fnn.diagnostics.report.sections import text as text
-from fnn.diagnostics.report.sections import verdicts as verdicts
+from fnn.diagnostics.report.live import Live, live
+from fnn.diagnostics.report.page import Status, page, write
+from fnn.diagnostics.report.sections import (
+    Section,
+    facts,
+    health,
+    machine,
+    picture,
+    summary,
+    table,
+    text,
+    verdicts,
+)
+
+__all__ = [
+    "Live",
+    "Section",
+    "Status",
+    "facts",
+    "health",
+    "live",
+    "machine",
+    "page",
+    "picture",
+    "summary",
+    "table",
+    "text",
+    "verdicts",
+    "write",
+]

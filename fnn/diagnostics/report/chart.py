@@ -23,14 +23,28 @@ class Curve(NamedTuple):
     x: np.ndarray  # (n,)
     y: np.ndarray  # (n,); what is not finite is a gap
     kind: int  # 0, 1, 2: colour and dashes
-    faint: bool = False  # behind the others, and not named
+    faint: bool = False  # behind the others
     dots: bool = False  # a dot a point
 
 
-def chart(curves: Sequence[Curve], *, title: str, x_label: str, y_label: str) -> str:
+def chart(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    across: tuple[float, float] | None = None,
+) -> str:
     """An `<svg>` with axes, labels and a legend; logarithmic upward where the values span a factor of 10.
 
     Without a finite value it says so instead.
+
+    Args:
+      curves: a legend names them if there are several.
+      title: for those who do not see it.
+      x_label: below it.
+      y_label: beside it.
+      across: what the axis of x shows at least, so that charts below each other can be compared.
     """
     points = [np.isfinite(curve.x) & np.isfinite(curve.y) for curve in curves]
     if not any(found.any() for found in points):
@@ -38,22 +52,22 @@ def chart(curves: Sequence[Curve], *, title: str, x_label: str, y_label: str) ->
     y = np.concatenate([c.y[p] for c, p in zip(curves, points, strict=True)])
     x = np.concatenate([c.x[p] for c, p in zip(curves, points, strict=True)])
     steep = bool(y.min() > 0 and y.max() >= 10 * y.min())
-    across, up = _Axis(x, False, _LEFT, _WIDTH - _RIGHT), _Axis(y, steep, _HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(across, up, x_label, y_label)]
+    x = np.concatenate([x, across or ()])
+    right, up = _Axis(x, False, _LEFT, _WIDTH - _RIGHT), _Axis(y, steep, _HEIGHT - _BOTTOM, _TOP)
+    parts = [_grid(right, up, x_label, y_label)]
     for curve in sorted(curves, key=lambda curve: not curve.faint):
-        parts.append(_line(curve, across, up))
-    named = [curve for curve in curves if not curve.faint]
-    legend = "".join(f"<li>{_key(c.kind)}{escape(c.name)}</li>" for c in named)
+        parts.append(_line(curve, right, up))
+    legend = "".join(f"<li>{_key(curve)}{escape(curve.name)}</li>" for curve in curves)
     drawn = (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(title)}: the text below says the same">{"".join(parts)}</svg>'
     )
-    return drawn + (f'<ul class="legend">{legend}</ul>' if len(named) > 1 else "")
+    return drawn + (f'<ul class="legend">{legend}</ul>' if len(curves) > 1 else "")
 
 
-def _key(kind: int) -> str:
+def _key(curve: Curve) -> str:
     """A piece of the line, for the legend."""
-    line = f'<path class="line k{kind}" d="M1 5H25"/>'
+    line = f'<path class="{_style(curve)} k{curve.kind}" d="M1 5H25"/>'
     return f'<svg viewBox="0 0 26 10" aria-hidden="true">{line}</svg>'
 
 
@@ -125,14 +139,17 @@ def _line(curve: Curve, across: _Axis, up: _Axis) -> str:
             path.append(f"{'L' if open_line else 'M'}{px:.1f} {py:.1f}")
         open_line = bool(drawn)
     # A point between two gaps has no length; with round ends it is drawn as a dot.
-    style = "faint" if curve.faint else "line"
-    line = f'<path class="{style} k{curve.kind}" d="{" ".join(path)} {_last_dot(path)}"/>'
+    line = f'<path class="{_style(curve)} k{curve.kind}" d="{" ".join(path)} {_last_dot(path)}"/>'
     if not curve.dots:
         return line
     return line + "".join(
         f'<circle class="k{curve.kind}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>'
         for px, py in zip(across.place(x[kept]), up.place(y[kept]), strict=True)
     )
+
+
+def _style(curve: Curve) -> str:
+    return "faint" if curve.faint else "line"
 
 
 def _last_dot(path: list[str]) -> str:

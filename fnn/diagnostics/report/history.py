@@ -57,7 +57,7 @@ class History:
         )
         charts += [self._quantity(name) for name in metrics]
         norm = self._series("gradient_norm")
-        charts.append(_drawn("gradient norm", [Curve("gradient norm", *norm, 0)]))
+        charts.append(self._drawn("gradient norm", [Curve("gradient norm", *norm, 0)]))
         return Section("Curves", f'<div class="charts">{"".join(filter(None, charts))}</div>')
 
     def _loss(self) -> str:
@@ -72,14 +72,31 @@ class History:
         evaluated = self._series("evaluation", "loss")
         if len(evaluated[0]):
             curves.append(Curve("validation", *evaluated, 1, dots=True))
-        return _drawn("loss", curves)
+        return self._drawn("loss", curves)
 
     def _quantity(self, name: str) -> str:
         curves = [Curve("training", *self._series("metrics", name), 0)]
         evaluated = self._series("evaluation", "metrics", name)
         if len(evaluated[0]):
             curves.append(Curve("validation", *evaluated, 1, dots=True))
-        return _drawn(name, curves)
+        return self._drawn(name, curves)
+
+    def _drawn(self, name: str, curves: list[Curve]) -> str:
+        """A chart with its name above and its text twin below; nothing without any point."""
+        curves = [curve for curve in curves if len(curve.x)]
+        if not curves:
+            return ""
+        drawn = chart(curves, title=name, x_label="step", y_label=name, across=self._span())
+        smaller = "loss" in name or "norm" in name or "error" in name
+        lines = [course_line(c.name, c.y, largest=not smaller) for c in curves if not c.faint]
+        twin = "\n".join(text_table(COURSE_HEAD, lines))
+        return f"<div><h3>{escape(name)}</h3>{with_twin(drawn, name, twin)}</div>"
+
+    def _span(self) -> tuple[float, float]:
+        """The first and the last step that anything is known of."""
+        known = [each["step"] for each in self._records]
+        known += [int(steps[0]) for steps in self._steps[:1] if len(steps)]
+        return min(known), max(known)
 
     def _series(self, *path: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) of the records that have it, where it is a number."""
@@ -90,7 +107,8 @@ class History:
 
     def _reports(self) -> Section:
         rows = [scalars(each) for each in self._records[-_ROWS:]]
-        names = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
+        # On a phone four columns are seen: what is learned stands before what it costs.
+        names = sorted(dict.fromkeys(itertools.chain.from_iterable(rows)), key=_place)
         lines = [
             [_number(row[name]) if name in row else "" for name in names] for row in reversed(rows)
         ]
@@ -108,16 +126,13 @@ def _heading(path: str) -> str:
     return " ".join(kept).replace("evaluation", "validation").replace("_", " ")
 
 
-def _drawn(name: str, curves: list[Curve]) -> str:
-    """A chart with its name above and its text twin below; nothing without any point."""
-    curves = [curve for curve in curves if len(curve.x)]
-    if not curves:
-        return ""
-    drawn = chart(curves, title=name, x_label="step", y_label=name)
-    smaller = "loss" in name or "norm" in name or "error" in name
-    lines = [course_line(c.name, c.y, largest=not smaller) for c in curves if not c.faint]
-    twin = "\n".join(text_table(COURSE_HEAD, lines))
-    return f"<div><h3>{escape(name)}</h3>{with_twin(drawn, name, twin)}</div>"
+_FOREMOST = ("step", "epoch", "loss", "metrics", "evaluation")
+
+
+def _place(path: str) -> int:
+    """Of a column, from the left; those of one place keep their order."""
+    first = path.partition("/")[0]
+    return _FOREMOST.index(first) if first in _FOREMOST else len(_FOREMOST)
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from fnn.diagnostics.report.history import History
 from fnn.diagnostics.report.page import Status, page, write
-from fnn.diagnostics.report.sections import Section, facts, machine
+from fnn.diagnostics.report.sections import Section, check_sections, facts, machine
+from fnn.train import population
 from fnn.train.fit import Report
 
 
@@ -78,18 +79,23 @@ class Live:
         """Take note of a report, and write the page if it is time.
 
         Raises:
-          TypeError: it is a population's.
+          TypeError: it is none, or a population's.
         """
         if not isinstance(report, Report):
             raise TypeError(
-                "live: expected the reports of one run, as of train.fit, got one of "
-                f"{type(report).__module__}; those of a population are for the loggers of fnn.logs"
+                f"live: expected a report of one run, of train.fit, got {_other(report)}"
             )
         self._history.add(report)
         self._write_if_due()
 
     def add(self, *sections: Section) -> None:
-        """Put sections on the page, below the curves; one of the same title takes the old one's place."""
+        """Put sections on the page, below the curves; one of the same title takes the old one's place.
+
+        Raises:
+          TypeError: it is no section.
+          ValueError: its title is one that the page has for its own.
+        """
+        check_sections(sections)
         for section in sections:
             if section.title.casefold() in map(str.casefold, _OWN):
                 raise ValueError(
@@ -148,6 +154,13 @@ class Live:
     def _origin(self) -> list[Section]:
         config = [] if self._config is None else [facts(_OWN[2], self._config)]
         return [*config, machine(title=_OWN[3])]
+
+
+def _other(given: object) -> str:
+    """What was given in the place of a report, and what can be done with it."""
+    if isinstance(given, population.Report):
+        return "one of a population; those are for the loggers of fnn.logs"
+    return f"{type(given).__name__}; sections are added with page.add(…)"
 
 
 _OWN = ("Curves", "Reports", "Configuration", "Versions and machine")

@@ -8,11 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from fnn.diagnostics.report.sections import Section
+from fnn.diagnostics.report.sections import Section, check_sections
 
 
 class Status(NamedTuple):
-    """How far the run is, or what the doctor says of the network."""
+    """How far the run is, or what the doctor says of the network.
+
+    Attributes:
+      kind: the colour of the head of the page.
+      said: one line, plain text.
+    """
 
     kind: Literal["running", "finished", "stopped", "healthy", "sick"]
     said: str
@@ -56,10 +61,12 @@ def page(
       when: the time that the page tells; None for now.
 
     Raises:
+      TypeError: one that is no section.
       ValueError: two sections of one title, which a reader of screens could not tell apart, or a time
         that is not positive.
     """
     sections = list(sections)
+    check_sections(sections)
     titles = [section.title.casefold() for section in sections]
     twice = next((each.title for i, each in enumerate(sections) if titles[i] in titles[:i]), None)
     if twice is not None:

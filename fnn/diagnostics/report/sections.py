@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.diagnostics.doctor.diagnosis import Diagnosis, Verdict
 from fnn.diagnostics.findings import Finding, findings
-from fnn.diagnostics.health import Health, LayerHealth
+from fnn.diagnostics.health_results import Health, LayerHealth
 from fnn.diagnostics.plots.figure import png
 from fnn.diagnostics.plots.text import sparkline
 from fnn.diagnostics.statistics import EDGES
@@ -22,16 +22,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 110  # of pictures in a page: sharp on a phone, a third of the bytes of a print's
-_SMALLEST = 0.55  # of its size: a label of 9 points is 7 pixels high
+_SMALLEST = 0.25  # of its size: what fits a phone is seen whole, and read by zooming
 _NEAR_ZERO = 1e-3  # of the largest magnitude
 _MARKS = {"sick": "✗ sick", "ok": "✓ ok", "not asked": "– not asked"}
 
 
 class Section(NamedTuple):
-    """A part of a page. The title is plain text, and no other of the page is the same but for case."""
+    """A part of a page. The title is plain text, and no other of the page is the same but for case.
+
+    Attributes:
+      title: plain text.
+      body: HTML.
+    """
 
     title: str
-    body: str  # HTML
+    body: str
+
+
+def check_sections(given: Iterable[object]) -> None:
+    """Refuse what is no section.
+
+    Raises:
+      TypeError: saying how a section is made of it.
+    """
+    for each in given:
+        if not isinstance(each, Section):
+            raise TypeError(
+                "expected sections, such as report.text(title, …) or report.picture(title, figure, …), "
+                f"got {type(each).__name__} {each!r:.40}"
+            )
 
 
 def text(title: str, said: object, *, note: str = "") -> Section:
@@ -63,6 +82,7 @@ def picture(title: str, figure: "Figure", said: str, *, note: str = "") -> Secti
     """A figure, and its text twin for those who do not see it, such as ``plots.confusion_text(…)``.
 
     Raises:
+      TypeError: there is no figure.
       ValueError: there is no text.
     """
     if not said.strip():
@@ -219,7 +239,7 @@ def _note(note: str) -> str:
 
 
 def _image(picture: bytes, title: str) -> str:
-    """As wide as the page, but never so small that its text cannot be read: then it scrolls."""
+    """As wide as the page, but never so small that zooming would not help: then it scrolls."""
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))  # of PNG's header
     alt = escape(f"{title}: the text below says the same")
     size = f'width="{width}" height="{height}" style="min-width:{round(_SMALLEST * width)}px"'

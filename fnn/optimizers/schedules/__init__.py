@@ -14,22 +14,46 @@ its dtype. Values are at least 0 and may be traced, so that a sweep over peaks i
 lengths, which are integers, and factors are part of the program.
 """
 
-from fnn.optimizers.schedules.cycles import cosine_with_restarts as cosine_with_restarts
-from fnn.optimizers.schedules.cycles import cyclical as cyclical
-from fnn.optimizers.schedules.cycles import one_cycle as one_cycle
-from fnn.optimizers.schedules.decays import constant as constant
-from fnn.optimizers.schedules.decays import cosine as cosine
-from fnn.optimizers.schedules.decays import exponential as exponential
-from fnn.optimizers.schedules.decays import inverse_square_root as inverse_square_root
-from fnn.optimizers.schedules.decays import inverse_time as inverse_time
-from fnn.optimizers.schedules.decays import linear as linear
-from fnn.optimizers.schedules.decays import polynomial as polynomial
-from fnn.optimizers.schedules.decays import step_decay as step_decay
-from fnn.optimizers.schedules.pieces import cosine_with_warmup as cosine_with_warmup
-from fnn.optimizers.schedules.pieces import join as join
-from fnn.optimizers.schedules.pieces import piecewise_constant as piecewise_constant
-from fnn.optimizers.schedules.pieces import piecewise_interpolated as piecewise_interpolated
-from fnn.optimizers.schedules.pieces import warmup as warmup
-from fnn.optimizers.schedules.pieces import warmup_stable_decay as warmup_stable_decay
-from fnn.optimizers.schedules.plateau import reduce_on_plateau as reduce_on_plateau
-from fnn.optimizers.schedules.table import schedule_table as schedule_table
+from fnn.optimizers.schedules.cycles import cosine_with_restarts, cyclical, one_cycle
+from fnn.optimizers.schedules.decays import (
+    constant,
+    cosine,
+    exponential,
+    inverse_square_root,
+    inverse_time,
+    linear,
+    polynomial,
+    step_decay,
+)
+from fnn.optimizers.schedules.pieces import (
+    cosine_with_warmup,
+    join,
+    piecewise_constant,
+    piecewise_interpolated,
+    warmup,
+    warmup_stable_decay,
+)
+from fnn.optimizers.schedules.plateau import reduce_on_plateau
+from fnn.optimizers.schedules.table import schedule_table
+
+__all__ = [
+    "constant",
+    "cosine",
+    "cosine_with_restarts",
+    "cosine_with_warmup",
+    "cyclical",
+    "exponential",
+    "inverse_square_root",
+    "inverse_time",
+    "join",
+    "linear",
+    "one_cycle",
+    "piecewise_constant",
+    "piecewise_interpolated",
+    "polynomial",
+    "reduce_on_plateau",
+    "schedule_table",
+    "step_decay",
+    "warmup",
+    "warmup_stable_decay",
+]

@@ -13,17 +13,24 @@ A population is a `TrainState` whose leaves have a leading axis of N, so everyth
 what trains one network: member i is what that network would have become alone, to rounding.
 """
 
-from fnn.train.population.epoch import epoch as epoch
-from fnn.train.population.epoch import evaluate as evaluate
-from fnn.train.population.fit import Best as Best
-from fnn.train.population.fit import Report as Report
-from fnn.train.population.fit import best as best
-from fnn.train.population.fit import fit as fit
-from fnn.train.population.members import init as init
-from fnn.train.population.members import member as member
-from fnn.train.population.members import size as size
-from fnn.train.population.members import spread as spread
-from fnn.train.population.members import stack as stack
-from fnn.train.population.memory import MemoryEstimate as MemoryEstimate
-from fnn.train.population.memory import check_memory as check_memory
-from fnn.train.population.memory import memory_estimate as memory_estimate
+from fnn.train.population.epoch import epoch, evaluate
+from fnn.train.population.fit import Best, Report, best, fit
+from fnn.train.population.members import init, member, size, spread, stack
+from fnn.train.population.memory import MemoryEstimate, check_memory, memory_estimate
+
+__all__ = [
+    "Best",
+    "MemoryEstimate",
+    "Report",
+    "best",
+    "check_memory",
+    "epoch",
+    "evaluate",
+    "fit",
+    "init",
+    "member",
+    "memory_estimate",
+    "size",
+    "spread",
+    "stack",
+]
