@@ -139,6 +139,7 @@ def _pair(name: str, expected: str, given: object) -> tuple[PyTree, PyTree]:
     """What is given, if it is a pair: an array of two rows, say, would be taken apart without a word."""
     if not isinstance(given, tuple) or len(given) != 2:
         got = f"{len(given)} entries" if isinstance(given, tuple) else type(given).__name__
+        got = f"one array of shape {given.shape}" if isinstance(given, jax.Array) else got
         raise TypeError(f"{name}: expected {expected}, got {got}")
     return given
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.diagnostics.eigenvalues import symmetric_eigenvalues
 from fnn.dtypes import accumulation_dtype, check_inexact
 from fnn.layer import Array, as_arrays
 
@@ -69,7 +70,7 @@ def rank_of(moments: Scatter) -> Rank:
     eps = jnp.finfo(products.dtype).eps
     finite = jnp.isfinite(products).all()
     # A decomposition of NaN may raise or not end, by platform.
-    values = jnp.linalg.eigvalsh(jnp.where(finite, products, 0))
+    values = symmetric_eigenvalues(jnp.where(finite, products, 0))
     largest = values[-1]
     floor = eps * jnp.maximum(moments.rows, products.shape[0]) * largest
     values = jnp.where(values > floor, values, 0)
