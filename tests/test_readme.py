@@ -75,6 +75,12 @@ def test_the_layer_is_proved_and_a_wrong_one_is_not():
     assert likely in str(caught.value)
 
 
+def test_the_loss_is_proved_and_a_wrong_one_is_not():
+    run(PROGRAMS[2])
+    with pytest.raises(AssertionError, match="cosh: WRONG"):
+        run(PROGRAMS[2].replace("jnp.sinh(error)", "jnp.cosh(error)"))
+
+
 @pytest.mark.parametrize(("program", "status"), [(PROGRAMS[1], 0), (WRONG, 1)])
 def test_the_shell_says_the_same(program, status, tmp_path, monkeypatch, capsys):
     (line,) = re.findall(r"^    fnn (check .*)$", README, flags=re.MULTILINE)
@@ -110,7 +116,7 @@ def test_the_other_checks_take_what_the_readme_names(key, rng):
 
 
 def test_the_optimizer_of_ones_own(capsys):
-    made = run(PROGRAMS[2])
+    made = run(PROGRAMS[3])
     table = capsys.readouterr().out
     assert re.search(r"hidden/b +\*/b +\(10,\)", table)
     assert re.search(r"hidden/w +\* +\(64, 10\)", table)
@@ -129,19 +135,19 @@ def test_the_optimizer_of_ones_own(capsys):
 def test_the_run_that_lasts_goes_on_where_it_was(tmp_path, monkeypatch):
     """Cut off by its number of epochs, as a signal would: the rest is bit for bit that of one run."""
     monkeypatch.chdir(tmp_path)
-    whole = run(PROGRAMS[3])["last"]
+    whole = run(PROGRAMS[4])["last"]
     assert int(whole.step) == 5 * (1437 // 32)
     lines = logs.read("runs/digits/log.jsonl")
     assert lines[-1]["evaluation"]["metrics"]["accuracy"] > 0.8
     (tmp_path / "runs").rename("whole")
-    run(PROGRAMS[3].replace('"epochs": 5', '"epochs": 2'))
-    rest = run(PROGRAMS[3])["last"]
+    run(PROGRAMS[4].replace('"epochs": 5', '"epochs": 2'))
+    rest = run(PROGRAMS[4])["last"]
     jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
 
 
 def test_the_lines_for_eight_devices():
     """In a process of its own, since jax counts its devices once."""
-    program = PROGRAMS[4] + 'print(settings["shardings"].mesh.shape["data"])'
+    program = PROGRAMS[5] + 'print(settings["shardings"].mesh.shape["data"])'
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=README_FOLDER,
@@ -154,7 +160,7 @@ def test_the_lines_for_eight_devices():
 
 def test_what_looks_into_a_network_sees_a_rate_that_is_too_high(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run(PROGRAMS[5])
+    run(PROGRAMS[6])
     table, diagnosis = capsys.readouterr().out.split("sick: ")
     assert "hidden_1" in table
     assert diagnosis.startswith("rate too high")
