@@ -4,11 +4,11 @@
     python -m experiments.accuracy --dataset fashion-mnist --data-dir DATA
     python -m experiments.accuracy --dataset cifar10-jpeg --seeds 0 --data-dir DATA
 
-Two cores of a 2.5 GHz Xeon, jax 0.10.2: MNIST 99.64 % ± 0.11 (mean of 3 seeds), 450 to 600 s of CPU each;
-Fashion-MNIST 93.86 % (one seed), 1,640 s of CPU; CIFAR-10 76.7 % (one seed), 520 s of CPU. Fashion-MNIST had
-14 epochs at first and came to 93.44 %: that it now has 22 was decided after that. Else nothing is chosen by the test images: the number of
-epochs is fixed, and what is tested is the end of the run, the parameters and their running average. With
-several seeds the 95 % interval is Student's t.
+Two cores of a 2.5 GHz Xeon, jax 0.10.2: MNIST 99.64 % ± 0.11 (mean of 3 seeds), 450 to 600 s of CPU
+each; Fashion-MNIST 93.86 % (one seed), 1,640 s; CIFAR-10 76.7 % (one seed), 520 s. Fashion-MNIST had 14
+epochs at first and came to 93.44 %; that it has 22 was decided after that. Else nothing is chosen by the
+test images: the number of epochs is fixed, and what is tested is the end of the run, the parameters and
+their running average. With several seeds the 95 % interval is Student's t.
 """
 
 import dataclasses
