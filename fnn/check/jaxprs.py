@@ -227,7 +227,7 @@ def _step(
         if equation.primitive.name == "cond":
             return _cond(inputs, enter, len(bodies(equation)), unrolled)
         if equation.primitive.name == "scan":
-            return _scan(equation.params, inputs, enter, unrolled)
+            return _scan(equation, inputs, enter, unrolled)
         return _while(equation.params, inputs, enter, unrolled)
     return apply(equation, inputs)
 
@@ -251,10 +251,14 @@ def _cond(inputs: Values, enter: Enter, branches: int, unrolled: bool) -> list[A
     return lax.switch(index, [partial(enter, i) for i in range(branches)], operands)
 
 
-def _scan(parameters: Mapping[str, Any], inputs: Values, enter: Enter, unrolled: bool) -> list[Any]:
-    split = parameters["num_consts"], parameters["num_consts"] + parameters["num_carry"]
-    constants, first, rows = inputs[: split[0]], inputs[split[0] : split[1]], inputs[split[1] :]
-    length, reverse = parameters["length"], parameters["reverse"]
+def _scan(equation: JaxprEqn, inputs: Values, enter: Enter, unrolled: bool) -> list[Any]:
+    # Constants, carry, rows. How many of each there are has another name in every other version of jax;
+    # rows and what is collected alone have an axis more outside than in the body.
+    body_jaxpr = bodies(equation)[0].jaxpr
+    carried = len(equation.outvars) - _deeper(equation.outvars, body_jaxpr.outvars)
+    end = len(inputs) - _deeper(equation.invars, body_jaxpr.invars)
+    constants, first, rows = inputs[: end - carried], inputs[end - carried : end], inputs[end:]
+    length, reverse = equation.params["length"], equation.params["reverse"]
 
     def body(carry: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = enter(0, [*constants, *carry, *row])
@@ -269,6 +273,11 @@ def _scan(parameters: Mapping[str, Any], inputs: Values, enter: Enter, unrolled:
         outputs.append(row)
     ordered = reversed(outputs) if reverse else outputs
     return [*carry, *(jnp.stack(column) for column in zip(*ordered, strict=True))]
+
+
+def _deeper(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many of the variables have more axes outside than inside."""
+    return sum(len(o.aval.shape) > len(i.aval.shape) for o, i in zip(outside, inside, strict=True))
 
 
 def _while(
