@@ -6,7 +6,8 @@ The convnet of W2 (see `experiments.workloads`), batch 128, Adam. A look is `hea
 batch: all 128 examples, or a subset of them. Times are in turn, of one step and of one look; the ratio is
 look / step, median and quartiles over rounds, and overhead is what a look every 100 steps adds to
 training. Target: 3 %. Off, it costs nothing: a step is the same program whether or not a look is
-compiled. Machine: 2 cores of a 2.5 GHz Xeon; two minutes.
+compiled. Two cores of a 2.5 GHz Xeon, jax 0.10.2, two minutes: 0.2 % with 16 examples, 0.5 % with 32,
+2.0 % with all 128.
 """
 
 import argparse

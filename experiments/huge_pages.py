@@ -8,6 +8,8 @@ of 4 KiB that are faulted in one by one: 28,000 for a step of the convnet. Start
 `/sys/kernel/mm/transparent_hugepage/enabled` says `always` it gets them anyway, where it says `never` it
 does not. W1 to W3 are those of `experiments.workloads`. Processes with and without are run in turn, and
 each measures fnn and raw JAX in turn; ratios are with / without, the median and the extremes over rounds.
+Two cores of a 2.5 GHz Xeon, jax 0.10.2, two rounds: W1 0.87 [0.74-1.00], W2 0.68 [0.67-0.69], W3 0.53
+[0.46-0.59] for fnn; 0.81, 0.69 and 0.53 for raw JAX.
 """
 
 import argparse
