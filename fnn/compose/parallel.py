@@ -18,7 +18,8 @@ def parallel(*unnamed: Layer, **named: Layer) -> Layer:
     """Every child applied to the same `x`; the output is a dictionary by child name.
 
     Forward: ``y[name] = f_name(x)``. Backward: an input that is used several times collects the sum
-    of what each use sends back, so ``dx = Σ dx_name``. Cache: the children's caches, by name.
+    of what each use sends back, so ``dx = Σ dx_name``. Shapes: x as every child takes it, y a dictionary
+    of what each returns. Cache: the children's caches, by name. Source: Linnainmaa (1976).
 
     Raises:
       TypeError, ValueError: a child is no Layer, two share a name, or there is none.

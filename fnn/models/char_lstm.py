@@ -8,6 +8,7 @@ from fnn.compose import chain
 from fnn.layer import Array, Layer, PyTree
 from fnn.layers import LSTMCarry, dropout, embedding, linear, lstm, lstm_cell
 from fnn.layers.recurrent_lstm import LSTMParams
+from fnn.models.sizes import check_counts, of_inputs
 
 
 def char_lstm(
@@ -20,12 +21,15 @@ def char_lstm(
 ) -> Layer:
     """Logits for the next character at every position, from that character and those before it.
 
+    Forward:
+
         ids → embed → (lstm_i → drop_i) for each layer → logits
 
-    Shapes: x (N, T) of integers in [0, vocabulary), y (N, T, vocabulary), float32. With 65 characters
-    and the defaults: 279,873 parameters. The form is that of Karpathy's char-rnn (2015), with learned
-    characters in place of one-hot ones; dropout is between layers, not between steps (Zaremba et al.,
-    2014).
+    Backward: dy through the parts in reverse, each LSTM's from the last step to the first; see `chain`
+    and `lstm`. Cache: that of the parts. Shapes: x (N, T) of integers in [0, vocabulary), y
+    (N, T, vocabulary), float32. With 65 characters and the defaults: 279,873 parameters. Source: the
+    char-rnn of Karpathy (2015), with learned characters in place of one-hot ones; dropout is between
+    layers, not between steps (Zaremba et al., 2014).
 
     Args:
       vocabulary: the number of characters.
@@ -35,16 +39,22 @@ def char_lstm(
       truncate: as for `lstm`.
 
     Raises:
-      ValueError: a count below 1, or a rate that is not in [0, 1).
+      TypeError: a count that is no int; of a pass: x is no array, or one of floats.
+      ValueError: a count below 1, or a rate that is not in [0, 1); of a pass: x has not two axes, or an
+        id of it is out of range.
     """
-    if layers < 1:
-        raise ValueError(f"char_lstm: expected at least one layer, got {layers}")
+    check_counts("char_lstm", vocabulary=vocabulary, features=features, layers=layers)
     parts: dict[str, Layer] = {"embed": embedding(vocabulary, features)}
     for i in range(1, layers + 1):
         parts[f"lstm_{i}"] = lstm(features, truncate=truncate)
         if dropout_rate:
             parts[f"drop_{i}"] = dropout(dropout_rate)
-    return chain(**parts, logits=linear(vocabulary))
+    return of_inputs(
+        "char_lstm",
+        "x of ids of shape (N, T)",
+        lambda shape: len(shape) == 2,
+        chain(**parts, logits=linear(vocabulary)),
+    )
 
 
 def sample(

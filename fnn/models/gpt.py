@@ -3,6 +3,7 @@
 from fnn.compose import chain, shared, transposed
 from fnn.layer import Layer
 from fnn.layers import dropout, embedding, layer_norm, learned_positions, linear
+from fnn.models.sizes import check_counts, check_heads, of_inputs
 from fnn.models.transformer import (
     SMALL_NORMAL,
     residual_init,
@@ -27,12 +28,16 @@ def gpt(
 ) -> Layer:
     """Logits for the next token at every position, from that token and those before it.
 
+    Forward:
+
         ids → embed → positions → blocks (`layers` of `transformer_block`) → norm → logits
 
-    Shapes: x (N, T) of integers in [0, vocabulary), T <= context; y (N, T, vocabulary), float32.
-    Matrices start at N(0, 0.02²), those that write into the residual with 1 / √(2 layers) of it. With
-    65 tokens and the defaults: 825,856 parameters. The form is that of Radford et al. (2019), but for a
-    bias of the key, which changes nothing, and for biases of the logits, of which there are none here.
+    Backward: dy through the parts in reverse; see `chain`, and `shared` for a tied matrix, to whose
+    gradient both its uses add. Cache: that of the parts. Shapes: x (N, T) of integers in [0,
+    vocabulary), T <= context; y (N, T, vocabulary), float32. Matrices start at N(0, 0.02²), those
+    that write into the residual with 1 / √(2 layers) of it. With 65 tokens and the defaults: 825,856
+    parameters. Source: Radford et al. (2019), but for a bias of the key, which changes nothing, and
+    for biases of the logits, of which there are none here.
 
     Args:
       vocabulary: the number of tokens.
@@ -49,13 +54,14 @@ def gpt(
         are stacked; or a chain of `block_1`, `block_2`, …, which took as long a step when measured.
 
     Raises:
-      ValueError: a count that is not positive, or heads that do not divide the features.
+      TypeError: a count that is no int; of a pass: x is no array, or one of floats.
+      ValueError: a count that is not positive, heads that do not divide the features, kv_heads that do
+        not divide the heads, an odd number of features a head with rotary positions, or a rate that is
+        not in [0, 1); of a pass: x has not two axes, is longer than the context, or an id of it is out
+        of range.
     """
-    if min(layers, features, heads) < 1 or features % heads:
-        raise ValueError(
-            "gpt: expected layers, and features that are a multiple of the heads, got "
-            f"{layers} layers, {features} features and {heads} heads"
-        )
+    check_counts("gpt", vocabulary=vocabulary, context=context, layers=layers, expansion=expansion)
+    check_heads("gpt", features, heads, kv_heads, rotary_base)
     block = transformer_block(
         features,
         heads,
@@ -75,4 +81,11 @@ def gpt(
         norm=layer_norm(),
         logits=linear(vocabulary, bias=False, kernel_init=SMALL_NORMAL),
     )
-    return shared(net, {"logits/w": transposed("embed/table")}) if tied else net
+    net = shared(net, {"logits/w": transposed("embed/table")}) if tied else net
+    bounded = rotary_base is None
+    return of_inputs(
+        "gpt",
+        "x of ids of shape (N, T)" + (f" with T <= {context}" if bounded else ""),
+        lambda shape: len(shape) == 2 and (not bounded or shape[1] <= context),
+        net,
+    )

@@ -4,6 +4,7 @@ from fnn.compose import chain, residual
 from fnn.initializers import normal
 from fnn.layer import Layer
 from fnn.layers import batch_norm, convolution, global_average_pool, linear, relu
+from fnn.models.sizes import check_counts, integer, of_inputs
 
 
 def resnet(
@@ -11,9 +12,14 @@ def resnet(
 ) -> Layer:
     """A stem, three stages of n residual blocks each, and a linear layer on the mean of the pixels.
 
+    Forward:
+
         x → stem (conv → norm → act) → stage_1 → stage_2 → stage_3 → pool → logits
 
         block: relu(shortcut(x) + (conv_1 → norm_1 → act → conv_2 → norm_2)(x))
+
+    Backward: dy through the parts in reverse, and the cotangents of body and shortcut add up; see `chain`
+    and `residual`. Cache: that of the parts.
 
     All convolutions are 3×3 without a bias, which the norm would take away again. The second and the
     third stage begin with a stride of 2 and twice the channels; there the shortcut is a 1×1 convolution
@@ -32,9 +38,12 @@ def resnet(
       logit_std: the deviation of the initial weights of the logits.
 
     Raises:
-      ValueError: the depth is none of these.
+      TypeError: a count that is no int; of a pass: x is no array, or one of integers.
+      ValueError: the depth is none of these, or a count below 1; of a pass: x has not four axes or no
+        pixel, or other channels than the parameters were made for.
     """
-    blocks, rest = divmod(depth - 2, 6)
+    check_counts("resnet", classes=classes, width=width)
+    blocks, rest = divmod(integer("resnet", "depth", depth) - 2, 6)
     if blocks < 1 or rest:
         raise ValueError(f"resnet: expected a depth of 6 n + 2, such as 8, 14 or 20, got {depth}")
     stem = chain(conv=convolution(width, 3, bias=False), norm=batch_norm(), act=relu())
@@ -48,7 +57,12 @@ def resnet(
         for i in range(3)
     }
     logits = linear(classes, kernel_init=normal(logit_std))
-    return chain(stem=stem, **stages, pool=global_average_pool(), logits=logits)
+    return of_inputs(
+        "resnet",
+        "x of shape (N, H, W, C) with at least one pixel",
+        lambda shape: len(shape) == 4 and min(shape[1:3]) > 0,
+        chain(stem=stem, **stages, pool=global_average_pool(), logits=logits),
+    )
 
 
 def _block(channels: int, *, narrower: bool) -> Layer:

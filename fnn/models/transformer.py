@@ -7,6 +7,7 @@ from fnn.initializers import Initializer, normal
 from fnn.layer import Layer
 from fnn.layers import dropout, gelu, layer_norm, linear, multi_head_attention
 from fnn.layers.positions import Pairs
+from fnn.models.sizes import check_counts, check_heads, of_inputs
 
 SMALL_NORMAL = normal(0.02)
 
@@ -26,12 +27,14 @@ def transformer_block(
 ) -> Layer:
     """Attention between times, then a small MLP at each of them, each around which its input is carried.
 
+    Forward:
+
         x → x + attention(norm(x)) → x + project(gelu(expand(norm(x))))
 
     The norms come first, inside the residuals (pre-norm), so that the carried signal is never
-    normalized away. Forward and backward are those of the parts; see `chain` and `residual`. Shapes: x
-    and y (N, T, features). Source: Vaswani et al. (2017); pre-norm: Xiong et al. (2020); gelu in its tanh
-    form, as GPT-2.
+    normalized away. Backward: dy through the parts in reverse, added to itself around each; see
+    `chain` and `residual`. Cache: that of the parts. Shapes: x and y (N, T, features). Source:
+    Vaswani et al. (2017); pre-norm: Xiong et al. (2020); gelu in its tanh form, as GPT-2.
 
     Args:
       features: D, of x and y.
@@ -44,7 +47,15 @@ def transformer_block(
       dropout_rate: of what each residual adds; with 0 there is no dropout layer, and no key is needed.
       kernel_init: of all matrices.
       out_init: of the two that write into the residual, if they start otherwise.
+
+    Raises:
+      TypeError: a count that is no int; of a pass: x is no array, or one of integers.
+      ValueError: a count below 1, heads that do not divide the features, kv_heads that do not divide the
+        heads, an odd number of features a head with rotary positions, or a rate that is not in [0, 1);
+        of a pass: x has not three axes, or another width than `features`.
     """
+    check_counts("transformer_block", expansion=expansion)
+    check_heads("transformer_block", features, heads, kv_heads, rotary_base)
     out_init = kernel_init if out_init is None else out_init
     drop = {"drop": dropout(dropout_rate)} if dropout_rate else {}
     attend = multi_head_attention(
@@ -56,7 +67,7 @@ def transformer_block(
         kernel_init=kernel_init,
         out_init=out_init,
     )
-    return chain(
+    net = chain(
         attention=residual(chain(norm=layer_norm(), attend=attend, **drop)),
         mlp=residual(
             chain(
@@ -67,6 +78,12 @@ def transformer_block(
                 **drop,
             )
         ),
+    )
+    return of_inputs(
+        "transformer_block",
+        f"x of shape (N, T, {features})",
+        lambda shape: len(shape) == 3 and shape[2] == features,
+        net,
     )
 
 

@@ -15,6 +15,7 @@ from fnn.layers import (
     patches,
     token_at,
 )
+from fnn.models.sizes import check_counts, check_heads, check_widths, of_inputs
 from fnn.models.transformer import residual_init, transformer_block, transformer_blocks
 
 Pooling = Literal["class", "mean"]
@@ -35,10 +36,12 @@ def vit(
 ) -> Layer:
     """Logits of an image's class.
 
+    Forward:
+
         x → patches → embed → token → positions → blocks → norm → pool → logits
 
-    Shapes: x (N, H, W, C) with (H, W) = `image`; y (N, classes). The form is that of Dosovitskiy
-    et al. (2021).
+    Backward: dy through the parts in reverse; see `chain`. Cache: that of the parts. Shapes: x
+    (N, H, W, C) with (H, W) = `image`; y (N, classes). Source: Dosovitskiy et al. (2021).
 
     Args:
       classes: the number of logits.
@@ -53,17 +56,21 @@ def vit(
       looped: whether the blocks are a loop or a chain, see `gpt`.
 
     Raises:
-      ValueError: counts that are not positive or do not divide each other, or an unknown pooling.
+      TypeError: a count that is no int; of a pass: x is no array, or one of integers.
+      ValueError: counts that are not positive or do not divide each other, an unknown pooling, or a rate
+        that is not in [0, 1); of a pass: x has not four axes, is no `image` by its height and width, or
+        has other channels than the parameters were made for.
     """
     if pooling not in get_args(Pooling):
         raise ValueError(f"vit: expected pooling in {get_args(Pooling)}, got {pooling!r}")
-    if min(layers, features, heads) < 1 or features % heads:
-        raise ValueError(
-            "vit: expected layers, and features that are a multiple of the heads, got "
-            f"{layers} layers, {features} features and {heads} heads"
-        )
-    if patch < 1 or image[0] % patch or image[1] % patch:
-        raise ValueError(f"vit: expected an image of whole patches of {patch}, got {image}")
+    check_counts("vit", classes=classes, patch=patch, layers=layers, expansion=expansion)
+    check_heads("vit", features, heads, None, None)
+    sides = check_widths("vit", "image", image)
+    if len(sides) != 2:
+        raise ValueError(f"vit: expected image (height, width), got {sides}")
+    height, width = sides
+    if height % patch or width % patch:
+        raise ValueError(f"vit: expected an image of whole patches of {patch}, got {sides}")
     block = transformer_block(
         features,
         heads,
@@ -71,8 +78,8 @@ def vit(
         dropout_rate=dropout_rate,
         out_init=residual_init(layers),
     )
-    count, whole = image[0] * image[1] // patch**2, pooling == "class"
-    return chain(
+    count, whole = height * width // patch**2, pooling == "class"
+    net = chain(
         patches=patches(patch),
         embed=linear(features, kernel_init=xavier_uniform),
         **({"token": class_token()} if whole else {}),
@@ -82,4 +89,10 @@ def vit(
         norm=layer_norm(),
         pool=token_at(0) if whole else mean_token(),
         logits=linear(classes),
+    )
+    return of_inputs(
+        "vit",
+        f"x of shape (N, {height}, {width}, C)",
+        lambda shape: len(shape) == 4 and shape[1:3] == sides,
+        net,
     )

@@ -117,8 +117,3 @@ class TestSampling:
         net, state = learned
         with pytest.raises(ValueError, match=message):
             models.sample(net, state.params, state.state, key, prompt, length)
-
-
-def test_refuses_no_layer():
-    with pytest.raises(ValueError, match="at least one layer, got 0"):
-        models.char_lstm(4, layers=0)

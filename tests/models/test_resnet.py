@@ -56,6 +56,12 @@ def test_refuses_a_depth_of_another_form(depth):
         models.resnet(10, depth=depth)
 
 
+@pytest.mark.parametrize("depth", [8.0, "20", None, True])
+def test_refuses_a_depth_that_is_no_int(depth):
+    with pytest.raises(TypeError, match=rf"^resnet: expected depth to be an int, got {depth!r}"):
+        models.resnet(10, depth=depth)
+
+
 def test_the_loss_starts_at_log_of_classes(rng, key):
     net = models.resnet(10, depth=8, width=4)
     x = jnp.asarray(rng.normal(size=(16, 8, 8, 1)), jnp.float32)
