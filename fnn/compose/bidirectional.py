@@ -1,5 +1,6 @@
 """A recurrent network that sees the future, too."""
 
+from inspect import signature
 from typing import Protocol
 
 from fnn.compose.concatenate import concatenate
@@ -26,5 +27,43 @@ def bidirectional(build: Directed) -> Layer:
     Args:
       build: a function with an argument `reverse`, such as `lstm` with its width bound; it must not ask
         for the option `carry_out`, as there is no one carry that the two end with.
+
+    Raises:
+      TypeError: `build` is no such function, for example a layer that is built already.
+      ValueError: the outputs of the two differ in shape besides the last axis, or in dtype.
     """
-    return concatenate(forward=build(reverse=False), reverse=build(reverse=True))
+    _check(build)
+    forward, reverse = build(reverse=False), build(reverse=True)
+    for layer in (forward, reverse):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{_EXPECTED}, got {_named(build)}, which returned {layer!r:.80}")
+    return concatenate(forward=forward, reverse=reverse)
+
+
+_EXPECTED = (
+    "bidirectional: expected a function of (reverse=…) that builds a layer, such as "
+    "functools.partial(lstm, 64)"
+)
+
+
+def _check(build: object) -> None:
+    """Refuse what cannot be called with `reverse`."""
+    if not callable(build):
+        raise TypeError(f"{_EXPECTED}, got {_named(build)}")
+    try:
+        taken = signature(build)
+    except ValueError:  # of a function that does not say; the call will
+        return
+    try:
+        taken.bind(reverse=False)
+    except TypeError as error:
+        raise TypeError(
+            f"{_EXPECTED}, got {_named(build)}, which does not take `reverse` alone: {error}"
+        ) from None
+
+
+def _named(build: object) -> str:
+    if isinstance(build, Layer):
+        return f"Layer {build.name}"
+    function = getattr(build, "func", build)  # of a partial
+    return getattr(function, "__name__", f"{function!r:.80}")

@@ -15,11 +15,13 @@ from jax import lax
 
 from fnn.compose.child import check_children, describe, within
 from fnn.compose.cotangent import Outline, cotangent, outline
+from fnn.compose.ends import active, ends_of, or_nan, or_zero, padded, where
 from fnn.compose.stacking import Distinct, distinct, needed, restored
 from fnn.compose.watch import Looped, unwatched, watched
 from fnn.compose.wrapper import check_layer
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, Key, Layer, PyTree, Static, as_arrays, output_shape
+from fnn.layers.lengths import Counted
 from fnn.random import child_key
 
 
@@ -28,7 +30,7 @@ class Ends(NamedTuple):
 
     y: Static[Outline]  # of the last carry and the outputs
     carry: Static[tuple[tuple[tuple[int, ...], ...], Any]]  # its shapes and its tree
-    lengths: Array | None  # (N,), None if every sequence is as long as the axis
+    lengths: Counted | None  # None if every sequence is as long as the axis
 
 
 def over_time(
@@ -56,17 +58,19 @@ def over_time(
       cell: the layer.
       axis: that of time, not negative; 1 for (batch, time, features).
       reverse: from the last step to the first.
-      lengths: whether x ends with the sequences' lengths too, integers (N,): x = (carry, xs, lengths).
-        Beyond its length a sequence leaves the carry as it is, has outputs and gradients of 0, and what
-        xs holds there, be it NaN, is not looked at. All leaves then have the batch for their first axis
-        (but time, if `axis` is 0).
+      lengths: whether x ends with the sequences' lengths too, integers (N,) from 0 to the number of
+        steps: x = (carry, xs, lengths). Beyond its length a sequence leaves the carry as it is, has
+        outputs and gradients of 0, and what xs holds there, be it NaN, is not looked at. All leaves then
+        have the batch for their first axis (but time, if `axis` is 0).
       initial: the carry at the start, made from one x_t, as in
         ``lambda x_t: jnp.zeros((x_t.shape[0], 32))``. Then x = xs, or (xs, lengths), and y = ys.
 
     Raises:
       TypeError: `cell` is no Layer, or the lengths are not integers.
-      ValueError: x has another form, its leaves have no such axis or another length along it, or the cell
-        returns another carry than it takes.
+      ValueError: x has another form, its leaves have no such axis or another length along it, the cell
+        returns another carry than it takes, or with lengths a leaf has another batch, or a length is out
+        of range. Inside `jit`, where its value cannot be looked at, such a sequence gives NaN, and its
+        gradients are 0.
     """
     check_layer("over_time", cell)
     if axis < 0:
@@ -102,26 +106,25 @@ def over_time(
         carry = given["carry"] if initial is None else as_arrays(initial(one))
         return carry, xs, ends, leaves[0].shape[axis]
 
-    def time_first(xs: PyTree, ends: Array | None) -> PyTree:
+    def looked_at(x: PyTree) -> tuple[PyTree, PyTree, Counted | None, int]:
+        """The same of arrays, and where the sequences end."""
+        carry, xs, ends, steps = taken_apart(as_arrays(x))
+        return carry, xs, ends_of("over_time", ends, steps), steps
+
+    def time_first(xs: PyTree, ends: Counted | None) -> PyTree:
         first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 0), xs)
-        if ends is None:
-            return first
+        return first if ends is None else padded(ends, first)
 
-        def padded(leaf: Array) -> Array:
-            steps = jnp.arange(leaf.shape[0], dtype=ends.dtype)
-            return _where(steps[:, None] < ends[None], leaf, jnp.zeros_like(leaf))
-
-        return jax.tree.map(padded, first)
-
-    def advance(ends: Array | None, t: Array, new: PyTree, old: PyTree) -> tuple[PyTree, PyTree]:
+    def advance(ends: Counted | None, t: Array, new: PyTree, old: PyTree) -> tuple[PyTree, PyTree]:
         """(carry, y_t) after a step: of the sequences that have ended, the carry from before, and 0."""
         carry, y = new
         _check_carry(carry, old)
         if ends is None:
             return carry, y
-        active = t.astype(ends.dtype) < ends
-        carry = jax.tree.map(lambda n, o: _where(active, n, o), carry, old)
-        return carry, jax.tree.map(lambda leaf: _where(active, leaf, jnp.zeros_like(leaf)), y)
+        made = active(ends, t)
+        carry = jax.tree.map(lambda n, o: where(made, n, o), carry, old)
+        y = jax.tree.map(lambda leaf: where(made, leaf, jnp.zeros_like(leaf)), y)
+        return carry, or_nan(ends, y)
 
     def result(carry: PyTree, ys: PyTree) -> PyTree:
         ys = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, axis), ys)
@@ -141,7 +144,7 @@ def over_time(
     ) -> tuple[PyTree, PyTree, Looped]:
         check_children("over_time", "params", params, parts)
         check_children("over_time", "state", state, parts)
-        carry, xs, ends, steps = taken_apart(as_arrays(x))
+        carry, xs, ends, steps = looked_at(x)
         xs, key, own = time_first(xs, ends), child_key(key, "cell"), params["cell"]
         state_leaves, state_tree = jax.tree.flatten(state["cell"])
         # Of a frozen cell's state, most stays: carried, it would be cached anew in every step.
@@ -172,6 +175,7 @@ def over_time(
         (carry, moving), (ys, collected) = lax.scan(
             step, (carry, moving_of(state["cell"])), (xs, jnp.arange(steps)), reverse=reverse
         )
+        carry = or_nan(ends, carry)
         stacked = [*jax.tree.leaves((xs, ys)), *collected.kept]
         needs = needed(collected, [*fixed, *stacked])
         kept = Looped(
@@ -190,6 +194,7 @@ def over_time(
             shapes, structure = cache.own.carry.value
             dy = (structure.unflatten([jnp.zeros(shape) for shape in shapes]), dy)
         dcarry, dys = cotangent(dy, cache.own.y)
+        dcarry = or_zero(ends, dcarry)
         dys = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 0), dys)
         nothing = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulation_dtype(p.dtype)), own)
 
@@ -199,10 +204,10 @@ def over_time(
             (dcarry, total), (dy, kept, t) = after, each
             passed, cached = None, restored(kept, known=cache.fixed)["cell"]
             if ends is not None:
-                active = t.astype(ends.dtype) < ends
+                made = active(ends, t)
                 zeros = jax.tree.map(jnp.zeros_like, (dcarry, dy))
-                passed = jax.tree.map(lambda z, d: _where(active, z, d), zeros[0], dcarry)
-                dcarry, dy = jax.tree.map(lambda z, d: _where(active, d, z), zeros, (dcarry, dy))
+                passed = jax.tree.map(lambda z, d: where(made, z, d), zeros[0], dcarry)
+                dcarry, dy = jax.tree.map(lambda z, d: where(made, d, z), zeros, (dcarry, dy))
             with within("cell", (dcarry, dy)):
                 dparams, (dcarry, dx) = cell.backward(own, cached, (dcarry, dy))
             if passed is not None:
@@ -225,7 +230,7 @@ def over_time(
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
         check_children("over_time", "params", params, parts)
         check_children("over_time", "state", state, parts)
-        carry, xs, ends, steps = taken_apart(as_arrays(x))
+        carry, xs, ends, steps = looked_at(x)
 
         def step(carry: PyTree, each: tuple[PyTree, Array]) -> tuple[PyTree, PyTree]:
             x, t = each
@@ -234,7 +239,8 @@ def over_time(
                 return advance(ends, t, _pair(new), carry)
 
         steps_and_times = (time_first(xs, ends), jnp.arange(steps))
-        return result(*lax.scan(step, carry, steps_and_times, reverse=reverse))
+        carry, ys = lax.scan(step, carry, steps_and_times, reverse=reverse)
+        return result(or_nan(ends, carry), ys)
 
     def rebuild(parts: Mapping[str, Layer]) -> Layer:
         return over_time(
@@ -248,12 +254,6 @@ def over_time(
 def _without(leaf: Any, axis: int) -> jax.ShapeDtypeStruct:
     shape = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])
     return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
-
-
-def _where(which: Array, a: Array, b: Array) -> Array:
-    """Elements of a or b, chosen along the first axes."""
-    which = which.reshape(which.shape + (1,) * (a.ndim - which.ndim))
-    return jnp.where(jnp.broadcast_to(which, a.shape), a, b)
 
 
 def _pair(y: PyTree) -> tuple[PyTree, PyTree]:
@@ -270,7 +270,7 @@ def _check_carry(new: PyTree, old: PyTree) -> None:
         )
 
 
-def _ends(carry: PyTree, ys: PyTree, lengths: Array | None) -> Ends:
+def _ends(carry: PyTree, ys: PyTree, lengths: Counted | None) -> Ends:
     leaves, structure = jax.tree.flatten(carry)
     shapes = Static((tuple(leaf.shape for leaf in leaves), structure))
     return Ends(outline((carry, ys)), shapes, lengths)

@@ -4,11 +4,18 @@ import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
-from fnn.dtypes import check_inexact, computing_dtype, label_dtype
+from fnn.dtypes import check_inexact, computing_dtype
 from fnn.layer import Array, Layer, pure
 from fnn.layers import attention_blocks as blocks
+from fnn.layers.attention_lengths import (
+    are_lengths,
+    keys_that_count,
+    or_nan,
+    settled_queries,
+    with_zeros,
+)
+from fnn.layers.lengths import check_lengths
 
 
 class AttentionCache(NamedTuple):
@@ -43,8 +50,12 @@ def attention(
     Shapes: x is (q, k, v) or (q, k, v, mask) with q (N, T, H, D), k (N, S, K, D), v (N, S, K, E) and
     y (N, T, H, E). H is a multiple of K: each head of keys serves H / K neighbouring heads of queries
     (grouped-query attention). The mask is of integers (N,), how many first keys of each example count
-    (lengths), or of booleans, True where they do: (N, S), (N, T, S), or (N, 1 or H, 1 or T, S); its
-    gradient is None. T, S and N may be 0.
+    (lengths, from 0 to S), or of booleans, True where they do: (N, S), (N, T, S), or
+    (N, 1 or H, 1 or T, S); its gradient is None. T, S and N may be 0.
+
+    Behind its length, what k and v hold, be it NaN, is not looked at, and dk and dv are 0. Lengths are
+    of keys alone: every query counts, and one that is NaN is lost in o, and in dk and dv unless its do
+    is 0, as that of padding is. A mask of booleans promises less: a weight of 0 times a NaN is NaN.
     Cache: q, k, v, the mask, o and Z. Sums are taken in float32 at least.
     Source: Vaswani et al. (2017); grouped queries: Ainslie et al. (2023); blocks: Dao et al. (2022).
 
@@ -57,7 +68,8 @@ def attention(
     Raises:
       TypeError: q, k or v of integers, or a mask of floats.
       ValueError: no three or four inputs, shapes that do not fit each other, a scale that is not a
-        finite number, or fewer than one score at once.
+        finite number, fewer than one score at once, or a length out of range. Inside `jit`, where its
+        value cannot be looked at, such an example gives NaN, and its gradients are 0.
     """
     if scale is not None and not math.isfinite(scale):
         raise ValueError(f"attention: expected a finite scale, got {scale}")
@@ -90,8 +102,13 @@ def attend(
     """(o, Z), as in `attention`, of inputs that were checked; o has q's dtype."""
     plan = _plan(q, k, causal, scale, scores_at_once)
     dtype = computing_dtype(q, k, v)
+    which = keys_that_count(mask, k.shape[1])
+    if which is not None:
+        mask, k, v = which.seen, with_zeros(which, k), with_zeros(which, v)
     operands = (a.astype(dtype) for a in (q, k, v))
     o, normalizer = blocks.forward(*operands, _expanded(mask, q, k), plan)
+    if which is not None:
+        o = or_nan(which, o)
     return o.astype(q.dtype), normalizer
 
 
@@ -106,9 +123,15 @@ def attend_backward(
     q, k, v, mask, o, normalizer = cache
     plan = _plan(q, k, causal, scale, scores_at_once)
     dtype = computing_dtype(q, k, v)
+    which = keys_that_count(mask, k.shape[1])
+    if which is not None:
+        mask, k, v = which.seen, with_zeros(which, k), with_zeros(which, v)
+        q, o, normalizer = settled_queries(q, o, normalizer, do)
     operands = (a.astype(dtype) for a in (q, k, v))
     o, do = o.astype(dtype), do.astype(dtype)
     dq, dk, dv = blocks.backward(*operands, _expanded(mask, q, k), o, normalizer, do, plan)
+    if which is not None:
+        dk, dv = with_zeros(which, dk), with_zeros(which, dv)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype)
 
 
@@ -123,13 +146,14 @@ def check_mask(name: str, mask: Array, examples: int, heads: int, queries: int, 
 
     Raises:
       TypeError: it is of floats.
-      ValueError: its shape is none of those in `attention`.
+      ValueError: its shape is none of those in `attention`, or a length is out of range.
     """
-    if jnp.issubdtype(mask.dtype, jnp.integer):
+    if are_lengths(mask):
         if mask.shape != (examples,):
             raise ValueError(
                 f"{name}: expected lengths of shape {(examples,)}, one an example, got {mask.shape}"
             )
+        check_lengths(name, mask, keys)
         return
     if mask.dtype != jnp.bool_:
         raise TypeError(
@@ -186,12 +210,9 @@ def _plan(
 
 
 def _expanded(mask: Array | None, q: Array, k: Array) -> Array | None:
-    """The mask as (N, K or 1, G or 1, T or 1, S) booleans."""
+    """The mask, of booleans, as (N, K or 1, G or 1, T or 1, S)."""
     if mask is None:
         return None
-    if jnp.issubdtype(mask.dtype, jnp.integer):
-        lengths = mask.astype(label_dtype(mask.dtype))[:, None]
-        mask = lax.broadcasted_iota(lengths.dtype, (mask.shape[0], k.shape[1]), 1) < lengths
     heads = (1, 1)
     if mask.ndim == 4 and mask.shape[1] == q.shape[2]:
         heads = (k.shape[2], q.shape[2] // k.shape[2])

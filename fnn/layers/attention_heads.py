@@ -16,6 +16,7 @@ from fnn.layers.attention import (
     check_mask,
     check_scores_at_once,
 )
+from fnn.layers.attention_lengths import settled
 from fnn.layers.partitioned import partitioned
 from fnn.layers.positions import Pairs, check_rotation, rotate
 from fnn.random import child_key
@@ -75,10 +76,11 @@ def multi_head_attention(
     The key has no bias, as it would add one number to all scores of a query, which cancels.
 
     Shapes: x is an array (N, T, D), or a tuple: (x, mask), (x, memory), (x, memory, mask), with a memory
-    (N, S, E) of floats and a mask of integers or booleans as in `attention`, whose gradient is None.
-    y (N, T, D). Parameters take the dtype of x. Cache: x, the memory, q, k, v, o and one number a query
-    and head; no T × S matrix in either pass. Source: Vaswani et al. (2017); grouped queries:
-    Ainslie et al. (2023).
+    (N, S, E) of floats and a mask of integers or booleans as in `attention`, whose gradient is None;
+    what tokens hold behind their length, be it NaN, reaches nothing but their own rows of y, and no
+    gradient if dy is 0 there. y (N, T, D). Parameters take the dtype of x. Cache: x, the memory, q, k, v,
+    o and one number a query and head; no T × S matrix in either pass. Source: Vaswani et al. (2017);
+    grouped queries: Ainslie et al. (2023).
 
     Args:
       heads: H, of queries.
@@ -94,9 +96,10 @@ def multi_head_attention(
       scores_at_once: see `attention`.
 
     Raises:
-      TypeError: x or the memory of integers.
+      TypeError: x or the memory of integers, or in (x, memory, mask) a mask of floats.
       ValueError: counts that make no sense or do not divide each other; a rotation of an odd number of
-        features; shapes that do not fit each other or the parameters.
+        features; shapes that do not fit each other or the parameters; a length out of range. Inside
+        `jit` it gives NaN, in dw_out too, which no step of training takes; dx of the example is 0.
     """
     keys = heads if kv_heads is None else kv_heads
     if heads < 1 or keys < 1 or heads % keys:
@@ -172,8 +175,9 @@ def multi_head_attention(
         params: MultiHeadAttentionParams, cache: MultiHeadAttentionCache, dy: Array
     ) -> tuple[MultiHeadAttentionParams, PyTree]:
         x, memory, attended = cache
-        o = attended.o
-        do, dw_out, db_out = _mapped_back(_flat(o), params[3:4], params[6:], [dy.astype(o.dtype)])
+        o, mask, dy = attended.o, attended.mask, dy.astype(attended.o.dtype)
+        rows = settled(mask, _flat(o), dy)
+        do, dw_out, db_out = _mapped_back(rows, params[3:4], params[6:], [dy])
         do = do.reshape(o.shape)
         dq, dk, dv = attend_backward(attended, do, causal, None, scores_at_once)
         if rotary_base is not None:
@@ -181,13 +185,14 @@ def multi_head_attention(
         dq, dk, dv = (_flat(a) for a in (dq, dk, dv))
         w, b = params[:3], (params.b_query, None, params.b_value)
         if memory is None:
-            dx, dw, db = _mapped_back(x, w, b, [dq, dk, dv])
+            dx, dw, db = _mapped_back(settled(mask, x, dq, dk, dv), w, b, [dq, dk, dv])
             dxs: tuple[Array | None, ...] = (dx,)
         else:
+            x, memory = settled(mask, x, dq), settled(mask, memory, dk, dv)
             dx, dw_query, db_query = _mapped_back(x, w[:1], b[:1], [dq])
             dmemory, dw_memory, db_memory = _mapped_back(memory, w[1:], b[1:], [dk, dv])
             dxs, dw, db = (dx, dmemory), dw_query + dw_memory, db_query + db_memory
-        if attended.mask is not None:
+        if mask is not None:
             dxs = (*dxs, None)
         dparams = MultiHeadAttentionParams(dw[0], dw[1], dw[2], dw_out[0], db[0], db[2], db_out[0])
         return dparams, dxs if len(dxs) > 1 else dxs[0]

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.dtypes import label_dtype, parameter_dtype
+from fnn.dtypes import parameter_dtype
 from fnn.layer import Array, Key, Layer, PyTree, pure
+from fnn.layers.lengths import check_lengths, counted
 from fnn.layers.recurrent_cell import Cell, check_carry, check_features, check_input, prepare
 
 
@@ -65,8 +66,10 @@ def recurrent(cell: Cell, options: Options) -> Layer:
 
     def forward(params: PyTree, x: PyTree) -> tuple[PyTree, RecurrentCache]:
         given = x
-        x, _, carry = unpacked(cell, options, x)
+        x, lengths, carry = unpacked(cell, options, x)
         check_input(cell.name, x, 3, "(N, T, inputs)", params)
+        if lengths is not None:
+            check_lengths(cell.name, lengths, x.shape[1])
         wide, weights = prepare(params, x, carry)
         inputs = _prepared(cell, options, given, wide)
         zero = jax.tree.map(jnp.zeros_like, inputs.carry)
@@ -175,9 +178,7 @@ def _prepared(cell: Cell, options: Options, given: PyTree, wide: Any) -> _Inputs
         cut = jnp.asarray((made > 0) & (made % options.truncate == 0))
     if lengths is None:
         return _Inputs(x, carry, given_carry, None, cut, None, None)
-    _check_lengths(cell.name, lengths, time)
-    lengths = lengths.astype(label_dtype(lengths.dtype))[None, :, None]  # the time has to fit in
-    valid = (lengths >= 0) & (lengths <= time)
+    lengths, valid = (a[None, :, None] for a in counted(lengths, time))
     steps = jnp.arange(time, dtype=lengths.dtype)[:, None, None]
     runs = (steps < lengths) | ~valid
     # What stands behind the end may be anything, even a NaN, which 0 times it would let through.
@@ -208,18 +209,6 @@ def _where(condition: Array | None, yes: Any, no: Any) -> Any:
     return (
         yes if condition is None else jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
     )
-
-
-def _check_lengths(name: str, lengths: Array, time: int) -> None:
-    """Refuse lengths out of range where values can be looked at: outside of `jit` and the like."""
-    if isinstance(lengths, jax.core.Tracer):
-        return
-    with jax.ensure_compile_time_eval():  # they may be a constant of a traced function
-        values = np.asarray(lengths)
-    bad = np.argwhere((values < 0) | (values > time))
-    if bad.size:
-        n = int(bad[0, 0])
-        raise ValueError(f"{name}: expected lengths in [0, {time}], got {values[n]} at {n}")
 
 
 def _name(cell: Cell, options: Options) -> str:

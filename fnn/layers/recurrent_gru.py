@@ -89,7 +89,7 @@ def gru(
       reset: whether the reset gate acts after or before the product of the state and w_h.
       reverse: as for `lstm`, like those that follow.
       truncate: no gradient crosses from a step that is a multiple of it to the one before.
-      lengths: x is (x, lengths).
+      lengths: x is (x, lengths); one out of range gives NaN inside `jit`, as for `lstm`.
       carry_in: x begins with the carry to begin with, `HiddenCarry(h)`, or None for zeros.
       carry_out: the output is (carry, y).
       kernel_init: of each gate's part of w_x, (D, H).
@@ -117,6 +117,7 @@ def gru_cell(
 
     Forward, Backward: those of `gru` for T = 1, with the carry `HiddenCarry(h)` as a part of x and, next
     to y = h, of the output. Shapes: x (N, D); h and y (N, H). Cache: x, the carry, and the new h.
+    Source: Cho et al. (2014), as for `gru`.
 
     Args:
       features: H, the number of units.
@@ -124,6 +125,10 @@ def gru_cell(
       kernel_init: of each gate's part of w_x.
       recurrent_init: of each gate's part of w_h.
       bias_init: of b and b_h.
+
+    Raises:
+      TypeError: x is of integers.
+      ValueError: no feature; x is no pair of a carry and an input of the right shapes.
     """
     return as_layer(_cell(features, reset, kernel_init, recurrent_init, bias_init))
 
@@ -190,14 +195,21 @@ def _cell(
     def gradients(
         params: GRUParams, before: HiddenCarry, x: Array, delta: _Delta
     ) -> tuple[GRUParams, Array]:
-        w_h, source = params.w_h, before.h if delta.p is None else delta.p
-        dw_h = [
-            transposed_product(before.h, delta.a[..., :gated], w_h),
-            transposed_product(source, delta.n, w_h),
-        ]
+        of_gates, w_h = delta.a[..., :gated], params.w_h
+        if delta.p is None and delta.a.ndim == 2:
+            # Of one step, to join what goes to the state before costs less than to join two products.
+            dq = jnp.concatenate([of_gates, delta.n], axis=-1)
+            dw_h = transposed_product(before.h, dq, w_h)
+        else:
+            source = before.h if delta.p is None else delta.p
+            parts = [
+                transposed_product(before.h, of_gates, w_h),
+                transposed_product(source, delta.n, w_h),
+            ]
+            dw_h = jnp.concatenate(parts, axis=1)
         dparams = GRUParams(
             transposed_product(x, delta.a, params.w_x),
-            jnp.concatenate(dw_h, axis=1),
+            dw_h,
             sum_over_steps(delta.a),
             None if params.b_h is None else sum_over_steps(delta.n),
         )

@@ -77,7 +77,9 @@ def lstm(
         the first `truncate` steps.
       lengths: x is (x, lengths): of sequence n, only the first lengths[n] steps are made; in the others y
         is 0, the carry is what it was, and no gradient comes. What x holds there does not matter. A
-        length outside of [0, T] raises, and inside `jit` makes the sequence's y NaN.
+        length outside of [0, T] raises; inside `jit`, where it cannot be looked at, it makes NaN of the
+        sequence's y and dx and of all dparams, which no step of training takes. The gradient of its
+        carry is 0.
       carry_in: x begins with the carry to begin with, `LSTMCarry(h, c)`, or None for zeros.
       carry_out: the output is (carry, y), with the carry after the last step in the dtype of the one
         that came in, or of x.
@@ -107,6 +109,7 @@ def lstm_cell(
 
     Forward, Backward: those of `lstm` for T = 1, with the carry `LSTMCarry(h, c)` as a part of x and,
     next to y = h, of the output. Shapes: x (N, D); h, c and y (N, H). Cache: x, the carry, and h.
+    Source: Hochreiter, Schmidhuber (1997), as for `lstm`.
 
     Args:
       features: H, the number of units.
@@ -114,6 +117,10 @@ def lstm_cell(
       kernel_init: of each gate's part of w_x.
       recurrent_init: of each gate's part of w_h.
       bias_init: of b.
+
+    Raises:
+      TypeError: x is of integers.
+      ValueError: no feature; x is no pair of a carry and an input of the right shapes.
     """
     return as_layer(_cell(features, forget_bias, kernel_init, recurrent_init, bias_init))
 

@@ -55,7 +55,7 @@ def rnn(
       features: H, the number of units.
       reverse: as for `lstm`, like those that follow.
       truncate: no gradient crosses from a step that is a multiple of it to the one before.
-      lengths: x is (x, lengths).
+      lengths: x is (x, lengths); one out of range gives NaN inside `jit`, as for `lstm`.
       carry_in: x begins with the carry to begin with, `HiddenCarry(h)`, or None for zeros.
       carry_out: the output is (carry, y).
       kernel_init: of w_x.
@@ -81,12 +81,17 @@ def rnn_cell(
 
     Forward, Backward: those of `rnn` for T = 1, with the carry `HiddenCarry(h)` as a part of x and, next
     to y = h, of the output. Shapes: x (N, D); h and y (N, H). Cache: x, the carry, and the new h.
+    Source: Elman (1990), as for `rnn`.
 
     Args:
       features: H, the number of units.
       kernel_init: of w_x.
       recurrent_init: of w_h.
       bias_init: of b.
+
+    Raises:
+      TypeError: x is of integers.
+      ValueError: no feature; x is no pair of a carry and an input of the right shapes.
     """
     return as_layer(_cell(features, kernel_init, recurrent_init, bias_init))
 

@@ -6,41 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from recurrences import adder, close, run, scaler, zeros
 
 from fnn import Layer, chain, frozen, layers, losses, over_time, pure
 from fnn.tap import passages
 from fnn.tree import paths
-
-
-def adder():
-    """c ← c + x, y = c: a running sum, in whose gradient every sum is the other way round."""
-
-    def backward(params, cache, dy):
-        total = dy[0] + dy[1]
-        return params, (total, total)
-
-    return pure("adder", lambda params, x: ((x[0] + x[1], x[0] + x[1]), ()), backward)
-
-
-def scaler():
-    """c ← c + w x, y = w x c."""
-
-    def forward(w, x):
-        c, x = x
-        step = w.astype(x.dtype) * x
-        return (c + step, step * c), (c, x)
-
-    def backward(w, cache, dy):
-        (c, x), (dc, dy) = cache, dy
-        wide = w.astype(x.dtype)
-        dw = (x * (dc + dy * c)).sum().astype(w.dtype)
-        return dw, (dc + dy * wide * x, wide * (dc + dy * c))
-
-    return pure("scaler", forward, backward, lambda key, x: jnp.asarray(2, x[1].dtype))
-
-
-def zeros(x):
-    return jnp.zeros(x.shape, x.dtype)
 
 
 @pytest.fixture
@@ -51,18 +21,6 @@ def xs(rng):
 @pytest.fixture
 def carry(rng):
     return jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
-
-
-def run(layer, x, dy=None, key=None, params=None):
-    given, state = layer.init(jax.random.key(0), x)
-    params = given if params is None else params
-    y, new_state, cache = layer.forward(params, state, x, key)
-    dy = jax.tree.map(jnp.ones_like, y) if dy is None else dy
-    return (y, new_state, *layer.backward(params, cache, dy))
-
-
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -91,38 +49,6 @@ def test_gradients_of_the_parameters_add_up_over_time(xs, carry):
     close(dfirst, 1 + w * x.sum(axis=1))
     after = x.sum(axis=1, keepdims=True) - before - x
     close(dxs, w + w * c[:, None] + w**2 * (before + after))
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_lengths_are_shorter_sequences(xs, reverse):
-    """Also where the rest holds NaN, which is not looked at; a length may be 0, or more than there is."""
-    layer = over_time(scaler(), lengths=True, initial=zeros, reverse=reverse)
-    padded = xs.at[0, 2:].set(jnp.nan)
-    lengths = np.array([2, 9], np.int32)
-    ys, _, dparams, dx = run(layer, (padded, lengths))
-    plain = over_time(scaler(), initial=zeros, reverse=reverse)
-    each = [run(plain, xs[:1, :2]), run(plain, xs[1:])]
-    assert dx[1] is None
-    for found, wanted in ((ys, 0), (dx[0], 3)):
-        close(found[:1, :2], each[0][wanted])
-        close(found[0, 2:], np.zeros((3, 3)))
-        close(found[1:], each[1][wanted])
-    close(dparams["cell"], each[0][2]["cell"] + each[1][2]["cell"])
-    nothing = run(layer, (jnp.full_like(xs, jnp.nan), np.array([0, 0], np.uint8)))
-    assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves((nothing[0], nothing[2:])))
-    state = {"cell": ()}
-    close(layer.predict({"cell": jnp.float32(2)}, state, (padded, lengths)), ys)
-
-
-def test_the_carry_of_an_ended_sequence_waits_and_its_gradient_passes(xs, carry):
-    layer = over_time(adder(), lengths=True)
-    (last, _), _, _, (dfirst, dxs, dlengths) = run(
-        layer, (carry, xs, np.array([0, 3], np.int32)), (jnp.ones_like(carry), jnp.zeros_like(xs))
-    )
-    close(last, np.stack([carry[0], carry[1] + xs[1, :3].sum(axis=0)]))
-    close(dfirst, np.ones((2, 3)))
-    close(dxs.sum(axis=(1, 2)), [0, 9])
-    assert dlengths is None
 
 
 def test_a_time_axis_in_front(xs, carry):

@@ -73,6 +73,20 @@ class TestLengths:
         np.testing.assert_array_equal(np.isnan(y).all(axis=(1, 2)), [False, True])
         np.testing.assert_array_equal(y[0, 2:], 0)
 
+    @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+    def test_out_of_range_has_gradients_of_nan(self, rng, name):
+        """So that no step of training is made; outside of `jit`, backward does not look again."""
+        x, layer = normal(rng, 2, T, D), BUILDS[name](H, lengths=True, carry_in=True)
+        params = started(BUILDS[name](H), x, rng)
+        carry, lengths = zero_carry(BUILDS[name]), np.array([2, T + 1])
+        y, cache = run(layer, params, (carry, x, lengths))
+        for backward in (layer.backward, jax.jit(layer.backward)):
+            dparams, (dcarry, dx, _) = backward(params, cache, np.ones_like(y))
+            assert all(np.isnan(d).any() for d in dparams)
+            np.testing.assert_array_equal(np.isnan(dx).all(axis=(1, 2)), [False, True])
+            np.testing.assert_array_equal(dx[0, 2:], 0)
+            assert all(np.isfinite(d).all() and not np.any(d[1]) for d in dcarry)
+
     def test_narrow_lengths_of_a_long_sequence(self):
         x, lengths = np.ones((1, 130, 1), np.float32), np.array([127], np.int8)
         layer = layers.rnn(1, lengths=True)
@@ -184,6 +198,34 @@ class TestBidirectional:
             expected = layers.gru(H, reverse=reverse).predict(params[name], (), x)
             np.testing.assert_array_equal(y[..., at], expected)
         assert not np.array_equal(params["forward"].w_x, params["reverse"].w_x)
+
+    @pytest.mark.parametrize(
+        ("build", "match"),
+        [
+            (
+                layers.linear(2),
+                r"function of \(reverse=…\) that builds a layer.*got Layer linear\(2\)",
+            ),
+            (layers.lstm(2), r"partial\(lstm, 64\), got Layer lstm\(2\)"),
+            (None, "got None"),
+            (functools.partial(layers.linear, 2), r"got linear, which does not take `reverse`"),
+            (lambda: layers.linear(2), "got <lambda>, which does not take `reverse`"),
+            (layers.rnn, "got rnn, which does not take `reverse` alone"),
+            (lambda *, reverse: None, "which returned None"),
+        ],
+        ids=[
+            "a layer",
+            "an lstm",
+            "nothing",
+            "no reverse",
+            "no argument",
+            "not alone",
+            "no result",
+        ],
+    )
+    def test_refuses_what_builds_no_layer(self, build, match):
+        with pytest.raises(TypeError, match=f"bidirectional: expected .*{match}"):
+            bidirectional(build)
 
     def test_has_no_one_carry_to_give_back(self, rng):
         net = bidirectional(functools.partial(layers.gru, H, carry_out=True))
