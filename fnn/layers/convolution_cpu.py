@@ -21,19 +21,17 @@ from fnn.layers.windows import Windows
 Form = Callable[[Array, Array, Windows, int], Array]
 Sums = TypeVar("Sums")  # a tree of arrays that add up over the batch
 
-# Of x and dy together, from four images up. For 28×28 and 14×14 images of 32 to 64 channels, 2 to 8
-# images a chunk are within 0.1 of each other, 1 and 32 lose; with few channels, more are better.
-_CHUNK_BYTES = 1 << 19
+# Of x and dy together, from two images up: 28×28×32, 14×14×64 and 7×7×64 images have their best here,
+# 0.55 to 0.6; 1 image and 32 lose. Sequences of 256×64, 256×32 and 1024×64, 0.8 to 0.9, have it here.
+_CHUNK_BYTES, _CHUNK_BYTES_OF_SEQUENCES = 1 << 18, 1 << 20
 # Elements of dy from which XLA shares the product between threads, if there are more than 64 channels:
 # 7×7×256 0.7 with 16 images a chunk, 1.3 with 8; 14×14×128 0.6 with 8, 1.0 with 4.
 _THREADED_ELEMENTS, _THREADED_CHANNELS = 1 << 17, 65
-_CHUNK_IMAGES = 4
+_CHUNK_IMAGES = 2
 # Up to this many features, reading x costs more than the product, and vectors of 32 images are read
 # faster than the transposes cost: 16 features of 28×28×16 images 0.9 instead of 2.0 with 4, of 28×28×6
 # images under 5×5 weights 0.95 instead of 3.6; from 24 features on it is the other way round.
 _NARROW, _NARROW_IMAGES = 16, 32
-# Of a chunk of sequences, up to which they go as images of one row: 1.4 for 1024 pixels of 64 channels.
-_ROW_BYTES = 1 << 20
 # Up to this many inputs, the turned kernel makes too narrow a matrix product for XLA's kernel.
 _FEW_INPUTS = 4
 
@@ -66,39 +64,27 @@ def dense_input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> 
 def dense_kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array:
     """dw of one group: images as channels and channels as images, over a few images at a time.
 
-    So their transposes stay in the processor's cache. 3×3: 0.5 on 28×28×32, 0.65 on 14×14×64, 0.7 with
-    stride 2. In the body of a scan, all of a step with it takes 0.02 to 0.05 of autodiff's time.
-    Sequences go as images of one row, 0.65 for 256 pixels of 64 channels, if a chunk is small.
+    So their transposes stay in the processor's cache. 3×3: 0.5 to 0.6 on 28×28×32, on 14×14×64 and with
+    stride 2, by processor. In the body of a scan, all of a step with it takes 0.02 to 0.05 of
+    autodiff's time.
     """
     del groups  # one
     wide = accumulation_dtype(dy.dtype)
-    size = _narrow_chunk_size(x) if dy.shape[-1] <= _NARROW else _chunk_size(x, dy)
-    one_row = len(windows.image) == 1 and size * _image_bytes(x, dy) <= _ROW_BYTES
-    on = as_row(windows) if one_row else windows
 
     def chunk(x: Array, dy: Array) -> Array:  # -> (C, h, w, F)
-        x, dy = jnp.swapaxes(x, 0, -1), jnp.moveaxis(dy, 0, -2)
-        dw = lax.conv_general_dilated(
-            x[:, None] if one_row else x,
-            dy[None] if one_row else dy,
-            window_strides=on.dilation,
-            padding=plain.kernel_padding(on),
-            rhs_dilation=on.stride,
-            dimension_numbers=plain.canonical(on),
+        return lax.conv_general_dilated(
+            jnp.swapaxes(x, 0, -1),
+            jnp.moveaxis(dy, 0, -2),
+            window_strides=windows.dilation,
+            padding=plain.kernel_padding(windows),
+            rhs_dilation=windows.stride,
+            dimension_numbers=plain.canonical(windows),
             preferred_element_type=wide,
         )
-        return dw[:, 0] if one_row else dw
 
+    size = _narrow_chunk_size(x) if dy.shape[-1] <= _NARROW else _chunk_size(x, dy)
     dw = _sum_over_chunks(chunk, lambda total: total, x, dy, size)
     return jnp.moveaxis(dw, 0, -2).astype(x.dtype)
-
-
-def as_row(windows: Windows) -> Windows:
-    """The windows on a sequence as those on an image of one row."""
-    image, window, stride, dilation, padding, output = windows
-    return Windows(
-        (1, *image), (1, *window), (1, *stride), (1, *dilation), ((0, 0), *padding), (1, *output)
-    )
 
 
 def _input_gradient_of_few(dy: Array, w: Array, windows: Windows) -> Array:
@@ -232,15 +218,12 @@ def _places(windows: Windows) -> list[tuple[int, ...]]:
     return list(itertools.product(*map(range, windows.window)))
 
 
-def _image_bytes(x: Array, dy: Array) -> int:
-    return (x.size + dy.size) * dy.dtype.itemsize // max(x.shape[0], 1)
-
-
 def _chunk_size(x: Array, dy: Array) -> int:
     """Images a chunk: a power of two."""
-    n, image_bytes = x.shape[0], _image_bytes(x, dy)
+    n, image_bytes = x.shape[0], (x.size + dy.size) * dy.dtype.itemsize // max(x.shape[0], 1)
+    most_bytes = _CHUNK_BYTES_OF_SEQUENCES if x.ndim == 3 else _CHUNK_BYTES
     size = _CHUNK_IMAGES
-    while 2 * size <= n and 2 * size * image_bytes <= _CHUNK_BYTES:
+    while 2 * size <= n and 2 * size * image_bytes <= most_bytes:
         size *= 2
     if dy.shape[-1] >= _THREADED_CHANNELS:
         while 2 * size <= n and size * dy.size < _THREADED_ELEMENTS * n:

@@ -12,7 +12,7 @@ shape, and on the platform that the program is compiled for:
     one group (dense)               y: one convolution                       one convolution each
                                     dx: one; few inputs and strides apart
                                     dw: in chunks of a few images
-    one group, one axis or three    as images of one row, or their layers    one convolution each
+    one group, three axes           as images of its layers                  one convolution each
 
 On a mesh of several devices (see `partitioned`), CPUs as well do one convolution each; some groups go
 group by group, and the dx of groups of one input and several features weight by weight. With the loops
@@ -33,7 +33,6 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array
 from fnn.layers import convolution_cpu as cpu
 from fnn.layers import convolution_plain as plain
-from fnn.layers import convolution_sequences as sequences
 from fnn.layers import convolution_volumes as volumes
 from fnn.layers.partitioned import partitioned
 from fnn.layers.windows import Windows
@@ -48,9 +47,9 @@ def convolve(x: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         y = _product(_rows(_strided(x, windows)), _one_weight(w))
         return y.reshape(x.shape[0], *windows.output, w.shape[-1])
-    if groups == 1 and len(windows.image) == 2:
+    if groups == 1 and len(windows.image) < 3:
         return plain.convolve(x, w, windows, groups)
-    dense = _by_rank(windows, sequences.convolve, plain.convolve, volumes.convolve)
+    dense = _by_rank(windows, plain.convolve, volumes.convolve)
     alone = groups == x.shape[-1]
     form = _of_groups(dense, cpu.depthwise_convolve, groups, alone)
     on_mesh = _of_groups(plain.convolve, plain.convolve, groups, alone)
@@ -63,9 +62,7 @@ def input_gradient(dy: Array, w: Array, windows: Windows, groups: int) -> Array:
     if _pointwise(windows, groups):
         dx = _product(_rows(dy), _one_weight(w).T)
         return _unstrided(dx.reshape(*dy.shape[:-1], w.shape[-2]), windows)
-    dense = _by_rank(
-        windows, sequences.input_gradient, cpu.dense_input_gradient, volumes.input_gradient
-    )
+    dense = _by_rank(windows, cpu.dense_input_gradient, volumes.input_gradient)
     alone = w.shape[-2] == 1
     depthwise = cpu.depthwise_input_gradient
     form = _of_groups(dense, depthwise, groups, alone)
@@ -80,15 +77,14 @@ def kernel_gradient(x: Array, dy: Array, windows: Windows, groups: int) -> Array
     if _pointwise(windows, groups):
         dw = _product(_rows(_strided(x, windows)).T, _rows(dy))
         return dw.reshape(*windows.window, *dw.shape)
-    of_images = cpu.dense_kernel_gradient  # which knows sequences
-    dense = _by_rank(windows, of_images, of_images, volumes.kernel_gradient)
+    dense = _by_rank(windows, cpu.dense_kernel_gradient, volumes.kernel_gradient)
     form = _of_groups(dense, cpu.depthwise_kernel_gradient, groups, groups == x.shape[-1])
     return _by_platform(form, plain.kernel_gradient, plain.kernel_gradient, x, dy, windows, groups)
 
 
-def _by_rank(windows: Windows, *forms: cpu.Form) -> cpu.Form:
-    """The form for sequences, images or volumes."""
-    return forms[len(windows.image) - 1]
+def _by_rank(windows: Windows, of_images: cpu.Form, of_volumes: cpu.Form) -> cpu.Form:
+    """The form for sequences and images, or for volumes."""
+    return of_volumes if len(windows.image) == 3 else of_images
 
 
 def _of_groups(dense: cpu.Form, depthwise: cpu.Form, groups: int, alone: bool) -> cpu.Form:

@@ -296,11 +296,3 @@ def test_cache_holds_the_input_alone(rng):
     _, _, cache = layer.forward(params, (), x, None)
     assert isinstance(cache, ConvolutionCache)
     assert [leaf.shape for leaf in jax.tree.leaves(cache)] == [x.shape]
-
-
-def test_initial_weights_have_the_fan_in_of_one_group():
-    layer = layers.convolution(512, 3, groups=4)
-    params, _ = layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 8, 8, 64), np.float32))
-    assert params.w.shape == (3, 3, 16, 512)
-    np.testing.assert_allclose(np.asarray(params.w).std(), np.sqrt(2 / (9 * 16)), rtol=0.02)
-    assert not np.asarray(params.b).any()

@@ -179,3 +179,11 @@ def test_integer_images_are_refused():
     layer = layers.convolution(4, 3)
     with pytest.raises(TypeError, match="floating dtype, got uint8"):
         layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 5, 5, 3), np.uint8))
+
+
+def test_initial_weights_have_the_fan_in_of_one_group():
+    layer = layers.convolution(512, 3, groups=4)
+    params, _ = layer.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 8, 8, 64), np.float32))
+    assert params.w.shape == (3, 3, 16, 512)
+    np.testing.assert_allclose(np.asarray(params.w).std(), np.sqrt(2 / (9 * 16)), rtol=0.02)
+    assert not np.asarray(params.b).any()
