@@ -11,9 +11,11 @@ from fnn.layer import Array, PyTree, as_arrays
 from fnn.losses.loss import Loss
 from fnn.losses.targets import (
     as_distribution,
+    as_given,
     as_labels,
     as_prediction,
     is_label,
+    labels_that_count,
     mass_of,
     poisoned,
 )
@@ -49,9 +51,9 @@ def softmax_cross_entropy(
     Shapes: logits (…, C); target (…) of integers in [0, C), or (…, C) of floats >= 0, which need not sum
     to 1; losses (…), at least float32. Cache: the logits, their maximum, S and the target. A logit of -∞
     is a class that cannot be; only as a label does it give ∞ (and with smoothing every class is one).
-    A label that is ignored has a loss and a gradient of 0, whatever the logits; a plain mean over the
-    batch still counts it. Source: Bridle (1990); smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna
-    (2016).
+    Where all logits are -∞ there is no such distribution: that example's loss and gradient are NaN. A
+    label that is ignored has a loss and a gradient of 0, whatever the logits; a plain mean over the batch
+    still counts it. Source: Bridle (1990); smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna (2016).
 
     Args:
       smoothing: the share s of every label that is given to all classes alike, in [0, 1).
@@ -127,8 +129,8 @@ def softmax_cross_entropy(
         return dlogits
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
-        labels = np.arange(classes)
-        return np.zeros((classes, classes)), labels
+        labels = labels_that_count(classes, ignore)
+        return np.zeros((labels.size, classes)), labels
 
     return Loss(name, forward, backward, chance)
 
@@ -177,7 +179,7 @@ def check_scores(name: str, scores: Any, what: str = "logits") -> Array:
 def _check(name: str, logits: Any, target: Any, ignore: int | None) -> tuple[Array, Array]:
     """Logits and target as jax arrays, after a look at their shapes and, if possible, values."""
     logits = check_scores(name, logits)
-    kind = np.asarray(target).dtype if isinstance(target, list | tuple) else target.dtype
+    kind = as_given(name, target).dtype
     if jnp.issubdtype(kind, jnp.integer):
         return logits, as_labels(name, target, logits.shape[:-1], logits.shape[-1], ignore)
     if not jnp.issubdtype(kind, jnp.floating):

@@ -12,15 +12,15 @@ def expected_initial_loss(loss: Loss, classes: int) -> float:
     Such a network says the same of every class: log C for a cross-entropy (a first loss of 6.9 where
     log 10 = 2.3 is expected means logits that are too large), C - 1 for ``hinge()``, C · log 2 for
     `binary_logistic` with C labels an example. It is computed by the loss itself, so that smoothing,
-    class weights and margins count.
+    class weights and margins count; a label that is ignored does not.
 
     Args:
       loss: a loss of classes.
       classes: C, how many there are; for the binary losses the number of labels of an example.
 
     Raises:
-      ValueError: there is no class, or the loss is not one of classes: what a regression or a distance
-        begins with depends on the data.
+      ValueError: there is no class, or all are ignored, or the loss is not one of classes: what a
+        regression or a distance begins with depends on the data.
     """
     if classes < 1:
         raise ValueError(f"expected_initial_loss: expected one class at least, got {classes}")
@@ -31,4 +31,9 @@ def expected_initial_loss(loss: Loss, classes: int) -> float:
         )
     with jax.enable_x64(True):
         losses, _ = loss.forward(*loss.chance(classes))
+        if not losses.size:
+            raise ValueError(
+                f"expected_initial_loss: expected a class that counts, got {classes} for {loss.name}, "
+                "which ignores it"
+            )
         return float(np.mean(np.asarray(losses)))

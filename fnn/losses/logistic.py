@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, as_arrays
-from fnn.losses.cross_entropy import check_scores, log_sum_exp
+from fnn.losses.cross_entropy import centred_sum_exp, check_scores
 from fnn.losses.loss import Loss
 from fnn.losses.regression import Reduction
 from fnn.losses.targets import (
@@ -29,10 +29,12 @@ class LogisticCache(NamedTuple):
 
 
 class FocalCache(NamedTuple):
-    """The logits and one number an example."""
+    """The logits and three numbers an example."""
 
     logits: Array  # (…, C)
-    others: Array  # (…, 1), log Σ exp over the classes that are not the label, at least float32
+    margin: Array  # (…, 1), m of the formula; at least float32
+    top: Array  # (…, 1), the largest logit of the other classes, or 0 where that is not finite
+    total: Array  # (…, 1), Σ exp(logits - top) over the other classes
     target: Array  # (…) of integers, at least int32
 
 
@@ -126,7 +128,7 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
         dlogits_label = g · f′(m)        dlogits_j = -g · f′(m) · r_j
 
     Shapes: logits (…, C) with two classes at least; target (…) of integers in [0, C); losses (…), at
-    least float32. Cache: the logits, the logarithm above and the target.
+    least float32. Cache: the logits, m, the largest other logit, its sum of exponentials and the target.
     Source: Lin, Goyal, Girshick, He, Dollár (2017).
 
     Raises:
@@ -136,35 +138,34 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
     name = f"softmax_focal({gamma})"
     _check_gamma(name, gamma)
 
-    def split(logits: Array, target: Array) -> tuple[Array, Array, Array]:
-        """The label's logit, the others' (-∞ in its place), and where the label is."""
-        wide = logits.astype(accumulation_dtype(logits.dtype))
+    def others(logits: Array, target: Array, dtype: Any) -> tuple[Array, Array]:
+        """The logits, -∞ in the label's place, and where that is."""
         classes = jax.lax.broadcasted_iota(target.dtype, logits.shape, logits.ndim - 1)
         label = classes == target[..., None]
-        own = jnp.where(label, wide, 0).sum(axis=-1, keepdims=True)
-        return own, jnp.where(label, -jnp.inf, wide), label
+        return jnp.where(label, -jnp.inf, logits.astype(dtype)), label
 
     def forward(logits: PyTree, target: PyTree) -> tuple[Array, FocalCache]:
         logits = check_scores(name, logits)
         if logits.shape[-1] < 2:
             raise ValueError(f"{name}: expected two classes at least, got logits {logits.shape}")
         target = as_labels(name, target, logits.shape[:-1], logits.shape[-1])
-        own, rest, _ = split(logits, target)
-        others = log_sum_exp(rest)
-        m = own - others
+        wide = accumulation_dtype(logits.dtype)
+        top, total = centred_sum_exp(others(logits, target, wide)[0])
+        own = jnp.take_along_axis(logits, target[..., None], axis=-1, mode="clip").astype(wide)
+        m = own - top - jnp.log(total)
         losses = (_power(jax.nn.softplus(m), gamma) * jax.nn.softplus(-m))[..., 0]
         losses = poisoned(is_label(target, logits.shape[-1]), losses)
-        return losses, FocalCache(logits, others, target)
+        return losses, FocalCache(logits, m, top, total, target)
 
     def backward(cache: FocalCache, dlosses: Array) -> Array:
-        logits, others, target = cache
-        own, rest, label = split(logits, target)
-        softmax = jnp.exp(rest - jnp.where(others == -jnp.inf, 0, others))
-        g = as_arrays(dlosses).astype(others.dtype)
+        logits, m, top, total, target = cache
+        rest, label = others(logits, target, m.dtype)
+        exponential = jnp.exp(rest - top)  # in one `jit`, XLA keeps forward's
+        g = as_arrays(dlosses).astype(m.dtype)
         g = poisoned(is_label(target, logits.shape[-1]), g)[..., None]
-        m = own - others
         slope = g * _slope(jax.nn.softplus(m), jax.nn.softplus(-m), gamma)
-        return jnp.where(label, slope, -slope * softmax).astype(logits.dtype)
+        share = slope / jnp.where(total == 0, 1, total)  # no other class can be
+        return jnp.where(label, slope, -share * exponential).astype(logits.dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.zeros((classes, classes)), np.arange(classes)

@@ -28,7 +28,7 @@ class Loss(NamedTuple):
 
         forward(prediction, target) -> (losses, cache)       losses (N,), or (N, T) of sequences
         backward(cache, dlosses)    -> dprediction           of dlosses = dL/dlosses, like losses
-        chance(classes)             -> (prediction, target)  of `classes` examples; or None
+        chance(classes)             -> (prediction, target)  of every class that counts; or None
 
     A prediction is an array, or a tuple of arrays for a loss that compares several; `backward` gives what
     is like it, in its dtypes. Targets are data, not differentiated. The cache is any tree of arrays that

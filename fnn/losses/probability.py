@@ -10,9 +10,15 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, Static, as_arrays
 from fnn.losses.cross_entropy import check_scores
 from fnn.losses.loss import Loss
-from fnn.losses.targets import as_distribution, as_labels, is_label, look, mass_of, poisoned
-
-_SLACK = 1e-2  # above 1: a sum of bfloat16 rounding
+from fnn.losses.targets import (
+    as_distribution,
+    as_given,
+    as_labels,
+    is_label,
+    look,
+    mass_of,
+    poisoned,
+)
 
 
 class ProbabilityCache(NamedTuple):
@@ -44,34 +50,41 @@ def cross_entropy() -> Loss:
 
         dy = -g · [t] / y        or        dy = -g · p / y        (0 where [t] or p is 0)
 
-    Shapes: y (…, C) of numbers in [0, 1], whose sum is not looked at; target (…) of integers in [0, C) or
-    (…, C) of floats >= 0; losses (…), at least float32. Cache: the y that count and the target.
-    Source: Good (1952); Hopfield (1987) for networks.
+    Shapes: y (…, C) of numbers in [0, 1], whose sum is not looked at, and which may exceed 1 by what
+    rounding does to a softmax or to a sum of probabilities: 16 units in the last place (2e-6 in float32,
+    the loss then -2e-6), or one of a narrower dtype (2⁻⁷ in bfloat16, 2⁻¹⁰ in float16);
+    target (…) of integers in [0, C) or (…, C) of floats >= 0; losses (…), at least float32. Cache: the y
+    that count and the target. Source: Good (1952); Hopfield (1987) for networks.
 
     Raises:
-      ValueError: shapes that do not fit; a y outside of [0, 1], which will be a logit; a target that is
-        no class, or negative, or not finite. Inside `jit` such an example's loss and gradient are NaN, if
-        the y is one that counts.
+      ValueError: shapes that do not fit; a y below 0 or above that, which will be a logit; a target that
+        is no class, or negative, or not finite. Inside `jit` such an example's loss and gradient are
+        NaN, if the y is one that counts.
     """
     name = "cross_entropy"
 
     def forward(y: PyTree, target: PyTree) -> tuple[Array, ProbabilityCache]:
         y = check_scores(name, y, "probabilities")
+        most = _one_rounded(y.dtype)
         look(
             name,
             y,
-            _may_be_probability,
-            "probabilities in [0, 1] (for logits there is softmax_cross_entropy)",
+            # A NaN is no mistake of the caller's: it goes through, and the loss is NaN.
+            lambda y: ~((y < 0) | (y > most)),
+            "probabilities in [0, 1] (for logits there is softmax_cross_entropy; what was rounded in a "
+            "narrower dtype has to come in that dtype, or divided by its sum)",
         )
         target = _as_classes(name, target, y.shape)
         wide, like = y.astype(accumulation_dtype(y.dtype)), Static((y.shape, y.dtype))
         if jnp.issubdtype(target.dtype, jnp.integer):
             own = jnp.take_along_axis(wide, target[..., None], axis=-1, mode="clip")
-            own = poisoned(_is_probability(own) & is_label(target, y.shape[-1])[..., None], own)
+            own = poisoned(
+                (own >= 0) & (own <= most) & is_label(target, y.shape[-1])[..., None], own
+            )
             return -jnp.log(own)[..., 0], ProbabilityCache(own, target, like)
         p = mass_of(target, wide.dtype)
         # Where p is 0 the logarithm sees a 1: -log 0 · 0 would be NaN, in value or in derivative.
-        seen = jnp.where(p == 0, 1, poisoned(_is_probability(wide), wide))
+        seen = jnp.where(p == 0, 1, poisoned((wide >= 0) & (wide <= most), wide))
         return -(p * jnp.log(seen)).sum(axis=-1), ProbabilityCache(seen, target, like)
 
     def backward(cache: ProbabilityCache, dlosses: Array) -> Array:
@@ -131,18 +144,15 @@ def kl_divergence() -> Loss:
     return Loss(name, forward, backward, chance)
 
 
-def _is_probability(y: Array) -> Array:
-    return (y >= 0) & (y <= 1 + _SLACK)
-
-
-def _may_be_probability(y: Any) -> Any:
-    """A NaN is no mistake of the caller's: it goes through, and the loss is NaN."""
-    return ~((y < 0) | (y > 1 + _SLACK))
+def _one_rounded(dtype: Any) -> float:
+    """What a probability of 1 may have become: sums round in float32 at least, and the result once."""
+    sums = 16 * float(jnp.finfo(accumulation_dtype(dtype)).eps)
+    return 1 + max(sums, float(jnp.finfo(dtype).eps))
 
 
 def _as_classes(name: str, target: Any, shape: tuple[int, ...]) -> Array:
     """Labels, or probabilities over the last axis."""
-    kind = np.asarray(target).dtype if isinstance(target, list | tuple) else target.dtype
+    kind = as_given(name, target).dtype
     if jnp.issubdtype(kind, jnp.integer):
         return as_labels(name, target, shape[:-1], shape[-1])
     if not jnp.issubdtype(kind, jnp.floating):

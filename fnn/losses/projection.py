@@ -50,7 +50,8 @@ def projection(
 
     Forward: ``y = (x, w, b)``. Backward: ``dx = dy.x``, ``dw = dy.w``, ``db = dy.b``: what the loss
     found. Shapes: x (…, D), w (D, features), b (features,); the parameters take the dtype of x, and
-    keep it where x comes in another. Cache: nothing but x's dtype.
+    keep it where x comes in another. Cache: nothing but x's dtype. Source: Hsu et al. (2024), whose loss
+    takes the factors as well.
 
     Raises:
       TypeError: x is of integers.

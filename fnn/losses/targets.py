@@ -20,9 +20,10 @@ def as_prediction(name: str, prediction: Any, what: str = "prediction") -> Array
     """The prediction as a jax array.
 
     Raises:
-      ValueError: it is of no floating dtype.
+      ValueError: it is no array, or of no floating dtype.
     """
-    array = jnp.asarray(prediction)
+    array = _made(name, f"floating {what}", prediction, jnp.asarray)
+    # Complex numbers pass: they are how the checker's complex step finds a derivative.
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         raise ValueError(f"{name}: expected floating {what}, got {array.dtype}")
     return array
@@ -55,7 +56,7 @@ def as_integers(
     Raises:
       ValueError: they are of no integer dtype or of another shape; one is not valid.
     """
-    given = _as_given(target)
+    given = as_given(name, target)
     if not jnp.issubdtype(given.dtype, jnp.integer):
         raise ValueError(f"{name}: expected integer targets, got {given.dtype}")
     _check_shape(name, "integer targets", given, shape)
@@ -72,7 +73,9 @@ def as_fractions(name: str, target: Any, shape: tuple[int, ...]) -> Array:
     Raises:
       ValueError: they are of another dtype or shape; one is outside [0, 1].
     """
-    given = _as_given(target)
+    given = as_given(name, target)
+    if jnp.issubdtype(given.dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: expected real targets in [0, 1], got {given.dtype}")
     _check_shape(name, "targets", given, shape)
     look(name, given, is_fraction, "targets in [0, 1]")
     return jnp.asarray(given)
@@ -95,7 +98,7 @@ def as_numbers(name: str, target: Any, shape: tuple[int, ...]) -> Array:
     Raises:
       ValueError: they are of another dtype or shape.
     """
-    given = _as_given(target)
+    given = as_given(name, target)
     if not jnp.issubdtype(given.dtype, jnp.floating):
         raise ValueError(f"{name}: expected floating targets, got {given.dtype}")
     _check_shape(name, "floating targets", given, shape)
@@ -111,7 +114,7 @@ def no_target(name: str, target: PyTree) -> None:
     if jax.tree.leaves(target):
         raise ValueError(
             f"{name}: expected no target, since all is in the prediction, got "
-            f"{jax.tree.map(jnp.shape, target)}; give () in its place"
+            f"{jax.tree.map(np.shape, target)}; give () in its place"
         )
 
 
@@ -119,6 +122,12 @@ def is_label(labels: Any, classes: int, ignore: int | None = None) -> Any:
     """Which labels are a class, or the one that is ignored."""
     valid = (labels >= 0) & (labels < classes)
     return valid if ignore is None else valid | (labels == ignore)
+
+
+def labels_that_count(classes: int, ignore: int | None = None) -> np.ndarray:
+    """Every class but the one that is ignored."""
+    labels = np.arange(classes)
+    return labels if ignore is None else labels[labels != ignore]
 
 
 def is_fraction(target: Any) -> Any:
@@ -157,9 +166,30 @@ def look(name: str, values: Any, valid: Callable[[Any], Any], wanted: str) -> No
         raise ValueError(f"{name}: expected {wanted}, got {known[where]} at example {where}")
 
 
-def _as_given(target: Any) -> Any:
-    """The array as it came, before jax makes its dtype narrower."""
-    return target if isinstance(target, jax.Array) else np.asarray(target)
+def as_given(name: str, target: Any, wanted: str = "numbers as targets") -> Any:
+    """The target as it came, before jax makes its dtype narrower.
+
+    Raises:
+      ValueError: it is no array of numbers.
+    """
+    if isinstance(target, jax.Array):
+        return target
+    given = _made(name, wanted, target, np.asarray)
+    if given.dtype.kind in "OSUMm":  # objects, texts, times
+        raise ValueError(f"{name}: expected {wanted}, got {type(target).__name__}")
+    return given
+
+
+def _made(name: str, wanted: str, x: Any, make: Callable[[Any], Any]) -> Any:
+    """The array that `make` makes of x.
+
+    Raises:
+      ValueError: it makes none, of a text, of rows that differ in length or of too large a number.
+    """
+    try:
+        return make(x)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: expected {wanted}, got {type(x).__name__}: {error}") from error
 
 
 def _check_shape(name: str, what: str, given: Any, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, PyTree, as_arrays
 from fnn.losses.loss import Loss
 from fnn.losses.projection import Projected
-from fnn.losses.targets import as_labels, as_prediction, is_label, poisoned
+from fnn.losses.targets import as_labels, as_prediction, is_label, labels_that_count, poisoned
 
 
 class VocabularyCache(NamedTuple):
@@ -46,7 +46,8 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
 
     Args:
       chunk: classes a block, at most V; N · chunk numbers are held. On a GPU larger ones pay: 8192.
-      ignore: a label, such as that of padding, whose loss and gradient are 0.
+      ignore: a label, such as that of padding, whose loss and gradient are 0, whatever its x; in range
+        or not. The cache has zeros for such an x.
 
     Raises:
       ValueError: no class a block; a prediction of other parts or shapes; a label out of range. Inside
@@ -60,6 +61,8 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
         factors = _check(name, factors)
         shape, classes = factors.x.shape[:-1], factors.w.shape[1]
         target = as_labels(name, target, shape, classes, ignore)
+        if ignore is not None:  # such an x takes no part: 0 · NaN is NaN, in the product for dw too
+            factors = factors._replace(x=jnp.where((target == ignore)[..., None], 0, factors.x))
         rows, wide = _rows(factors), accumulation_dtype(computing_dtype(*factors))
 
         def body(carry: tuple[Array, Array], block: tuple[Array, Array]) -> tuple[Any, None]:
@@ -91,8 +94,6 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
         factors, normalizer, target = cache
         classes, rows, wide = factors.w.shape[1], _rows(factors), normalizer.dtype
         g = poisoned(is_label(target, classes, ignore), as_arrays(dlosses).astype(wide))
-        if ignore is not None:
-            g = jnp.where(target == ignore, 0, g)
         g, labels = g.reshape(-1, 1), target.reshape(-1, 1)
 
         def body(carry: Projected, block: tuple[Array, Array]) -> tuple[Projected, None]:
@@ -101,6 +102,8 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
             softmax = jnp.exp(logits - normalizer[:, None])
             hit = (classes_here == labels).astype(wide)
             dlogits = (g * (softmax - hit)).astype(computing_dtype(*factors))
+            if ignore is not None:
+                dlogits = jnp.where(labels == ignore, 0, dlogits)
             w = jax.lax.dynamic_slice_in_dim(rows.w, start, size, axis=1)
             dw = _product(rows.x.T, dlogits, wide).astype(carry.w.dtype)
             dx = carry.x + _product(jnp.where(classes_here >= fresh, dlogits, 0), w.T, wide)
@@ -114,11 +117,13 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
         size = min(chunk, classes)
         zero = jax.tree.map(jnp.zeros_like, rows)._replace(x=jnp.zeros(rows.x.shape, wide))
         (dx, dw, db), _ = jax.lax.scan(body, zero, _blocks(classes, size))
+        if ignore is not None:
+            dx = jnp.where(labels == ignore, 0, dx)
         return Projected(dx.reshape(factors.x.shape).astype(factors.x.dtype), dw, db)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
-        factors = Projected(jnp.zeros((classes, 1)), jnp.zeros((1, classes)), None)
-        return factors, np.arange(classes)
+        labels = labels_that_count(classes, ignore)
+        return Projected(jnp.zeros((labels.size, 1)), jnp.zeros((1, classes)), None), labels
 
     return Loss(name, forward, backward, chance)
 

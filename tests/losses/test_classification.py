@@ -193,6 +193,21 @@ class TestProbabilities:
         np.testing.assert_array_equal(np.isnan(values), [False, True])
         np.testing.assert_array_equal(np.isnan(gradient).all(axis=1), [False, True])
 
+    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=str)
+    def test_above_one_is_what_rounding_makes_and_no_more(self, dtype):
+        """One step of a narrow dtype; 16 of one that sums are taken in. A logit of 1.005 is none."""
+        eps = float(jnp.finfo(dtype).eps)
+        steps = 16 if dtype == jnp.float32 else 1
+        labels = np.asarray([0, 0])
+        y = jnp.asarray([[1 + steps * eps, 0], [1 + (steps + 1) * eps, 0]], dtype)
+        with pytest.raises(ValueError, match=r"probabilities in \[0, 1\].* at example \(1, 0\)"):
+            losses.cross_entropy().forward(y, labels)
+        value, _ = losses.cross_entropy().forward(y[:1], labels[:1])
+        np.testing.assert_allclose(value, [-np.log1p(steps * eps)], rtol=1e-5)
+        values, gradient = jax.jit(lambda y: run_traced(y, labels))(y)
+        np.testing.assert_array_equal(np.isnan(values), [False, True])
+        np.testing.assert_array_equal(np.isnan(gradient).any(axis=1), [False, True])
+
     def test_a_probability_that_is_nan_stays_one(self):
         values, gradient = run(losses.cross_entropy(), [[np.nan, 1], [0.5, 1]], np.asarray([0, 0]))
         np.testing.assert_array_equal(np.isnan(values), [True, False])
@@ -242,6 +257,10 @@ class TestInitialLoss:
             (losses.softmax_cross_entropy(), np.log(10)),
             (losses.softmax_cross_entropy(smoothing=0.1), np.log(10)),
             (losses.softmax_cross_entropy(class_weights=range(10)), 4.5 * np.log(10)),
+            (losses.softmax_cross_entropy(ignore=0), np.log(10)),
+            (losses.softmax_cross_entropy(ignore=-1), np.log(10)),
+            (losses.softmax_cross_entropy(class_weights=range(10), ignore=9), 4 * np.log(10)),
+            (losses.linear_softmax_cross_entropy(3, ignore=9), np.log(10)),
             (losses.cross_entropy(), np.log(10)),
             (losses.kl_divergence(), np.log(10)),
             (losses.linear_softmax_cross_entropy(3), np.log(10)),
@@ -264,3 +283,5 @@ class TestInitialLoss:
             losses.expected_initial_loss(losses.squared_error(), 10)
         with pytest.raises(ValueError, match="one class at least, got 0"):
             losses.expected_initial_loss(losses.hinge(), 0)
+        with pytest.raises(ValueError, match="a class that counts, got 1 for softmax_cross"):
+            losses.expected_initial_loss(losses.softmax_cross_entropy(ignore=0), 1)

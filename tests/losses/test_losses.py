@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from selection import batteries
-from tables import LOSSES, LossRow, public
+from tables import LAYERS, LOSSES, LossRow, public
 
 from fnn import check, losses
-from fnn.layer import PyTree
+from fnn.layer import Layer, PyTree
 from fnn.losses import Loss
 
 
@@ -44,6 +44,14 @@ def test_help_says_what_a_loss_of_ones_own_is_made_of():
 
 @pytest.mark.parametrize("name", public(losses, Loss))
 def test_docstring_gives_both_formulas_and_the_source(name):
+    text = inspect.getdoc(getattr(losses, name))
+    for word in ("Forward", "Backward", "Shapes", "Cache", "Source", "Raises"):
+        assert word in text
+
+
+@pytest.mark.parametrize("name", public(losses, Layer))
+def test_a_layer_for_a_loss_is_in_the_table_of_layers_and_says_what_it_is(name):
+    assert name in LAYERS
     text = inspect.getdoc(getattr(losses, name))
     for word in ("Forward", "Backward", "Shapes", "Cache", "Source", "Raises"):
         assert word in text

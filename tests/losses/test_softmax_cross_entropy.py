@@ -138,9 +138,12 @@ def test_narrow_labels_out_of_range(dtype, label):
 def test_an_infinite_logit_poisons_its_example_alone():
     """∞ - ∞ has no value, and none is made up: the other rows and the shift are unharmed."""
     logits = jnp.asarray([[np.inf, 0.0], [-np.inf, -np.inf], [1.0, 2.0]])
-    value, _ = LOSS.forward(logits, np.asarray([1, 0, 0]))
+    value, cache = LOSS.forward(logits, np.asarray([1, 0, 0]))
     assert value[0] == np.inf  # the label's probability is 0
-    assert not np.isfinite(value[1])
+    assert np.isnan(value[1])  # -∞ for all classes is no distribution
+    gradient = LOSS.backward(cache, jnp.ones(3))
+    assert np.isnan(gradient[1]).all()
+    assert np.isfinite(gradient[2]).all()
     np.testing.assert_allclose(value[2], np.log1p(np.e), rtol=1e-6)
 
 

@@ -145,6 +145,38 @@ def test_an_ignored_label_does_not_count(rng):
         np.testing.assert_allclose(got, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("hard", [np.nan, np.inf, -np.inf])
+def test_an_ignored_label_does_not_count_whatever_its_x(rng, hard):
+    """By hand, in reverse mode and in forward mode: as if its row were not there."""
+    factors, labels = problem(rng)
+    loss = losses.linear_softmax_cross_entropy(4, ignore=-1)
+    kept = np.asarray([0, 2, 3, 5])
+    labels[[1, 4]] = -1
+    bad = factors._replace(x=factors.x.at[jnp.asarray([1, 4])].set(jnp.asarray([[0], [hard]])))
+    few = factors._replace(x=factors.x[kept])
+    expected, wanted = both(loss, few, labels[kept], jnp.ones(4))
+    wanted = wanted._replace(x=jnp.zeros((6, 3)).at[kept].set(wanted.x))
+
+    def total(factors):
+        return loss.forward(factors, labels)[0].sum()
+
+    values, by_hand = both(loss, bad, labels, jnp.ones(6))
+    np.testing.assert_allclose(values, np.zeros(6) + jnp.zeros(6).at[kept].set(expected), rtol=1e-6)
+    for gradient in (by_hand, jax.grad(total)(bad)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, wanted)
+    moved = jax.jvp(total, (bad,), (jax.tree.map(jnp.ones_like, bad),))[1]
+    np.testing.assert_allclose(moved, sum(leaf.sum() for leaf in wanted), rtol=1e-5)
+
+
+def test_of_ignored_labels_alone_nothing_is_learnt_whatever_the_weights():
+    """All of them NaN: a product with a gradient of 0 would be NaN as well."""
+    nothing = Projected(*(jnp.full(shape, jnp.nan) for shape in ((2, 3), (3, 5), (5,))))
+    loss = losses.linear_softmax_cross_entropy(2, ignore=0)
+    values, gradient = both(loss, nothing, np.zeros(2, int), jnp.ones(2))
+    np.testing.assert_array_equal(values, [0, 0])
+    assert all((np.asarray(leaf) == 0).all() for leaf in gradient)
+
+
 def test_narrow_activations_over_wide_parameters(rng):
     """Computed in the wider: dw is not rounded to bfloat16."""
     factors, labels = problem(rng)
