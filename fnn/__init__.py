@@ -17,10 +17,13 @@ Those that `import fnn` does not load are imported by their name: ``from fnn imp
 
 from fnn import initializers, layers, losses, optimizers
 from fnn.compose import (
+    bidirectional,
     chain,
     concatenate,
+    conditional,
     frozen,
     graph,
+    linear_decay,
     mixed,
     over_time,
     parallel,
@@ -28,6 +31,7 @@ from fnn.compose import (
     repeat,
     residual,
     shared,
+    stochastic_depth,
     transposed,
 )
 from fnn.gradient import custom_vjp, hvp, value_and_grad
@@ -45,8 +49,10 @@ __all__ = [
     "Layer",
     "Static",
     "backward_pass",
+    "bidirectional",
     "chain",
     "concatenate",
+    "conditional",
     "custom_vjp",
     "forward_pass",
     "frozen",
@@ -54,6 +60,7 @@ __all__ = [
     "hvp",
     "initializers",
     "layers",
+    "linear_decay",
     "losses",
     "map_layers",
     "mixed",
@@ -66,6 +73,7 @@ __all__ = [
     "repeat",
     "residual",
     "shared",
+    "stochastic_depth",
     "transposed",
     "value_and_grad",
 ]

@@ -18,7 +18,9 @@ def chain(*unnamed: Layer, **named: Layer) -> Layer:
     """The children applied in the order in which they are given; an empty chain is the identity.
 
     Forward: ``x`` runs through the children in order. Backward: ``dy`` runs through their backwards
-    in reverse order. Cache: the children's caches, by name. A child's key is derived from its name.
+    in reverse order. Shapes: each child takes what the one before it returns. Cache: the children's
+    caches, by name. A child's key is derived from its name.
+    Source: Linnainmaa (1976); for networks: Rumelhart, Hinton, Williams (1986).
 
     Args:
       unnamed: children that get names after their kind: `linear_1`, `relu_1`, `linear_2`, …

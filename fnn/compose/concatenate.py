@@ -20,8 +20,10 @@ def concatenate(*unnamed: Layer, axis: int = -1, **named: Layer) -> Layer:
     """Every child applied to the same `x`; the output is theirs, concatenated along `axis`.
 
     Forward: ``y = concatenate([f_name(x), …], axis)`` in the order of the children. Backward: dy is cut
-    where y was joined, each child gets its piece, and the input collects the sum of what they send back.
-    Cache: the children's caches, by name, and the widths. No child can be called `axis`.
+    where y was joined, each child gets its piece, and the input collects the sum of what they send back;
+    of integers, whose dy is None, each gets None. Shapes: x as every child takes it; y as the children's
+    outputs, but for `axis`, whose lengths add up. Cache: the children's caches, by name, and the widths.
+    No child can be called `axis`. Source: Szegedy et al. (2015).
 
     Raises:
       TypeError, ValueError: a child is no Layer, two share a name, or there is none; the outputs differ
@@ -55,8 +57,8 @@ def concatenate(*unnamed: Layer, axis: int = -1, **named: Layer) -> Layer:
         return whole, new_state, Around(cache, Static(tuple(y[name].shape[axis] for name in parts)))
 
     def backward(params: PyTree, cache: Around, dy: PyTree) -> tuple[PyTree, PyTree]:
-        dy = as_arrays(dy)
-        pieces = lax.split(dy, cache.own.value, axis % dy.ndim)
+        dy, widths = as_arrays(dy), cache.own.value
+        pieces = [None] * len(widths) if dy is None else lax.split(dy, widths, axis % dy.ndim)
         return inner.backward(params, cache.cache, dict(zip(parts, pieces, strict=True)))
 
     def predict(params: PyTree, state: PyTree, x: PyTree) -> PyTree:

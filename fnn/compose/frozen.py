@@ -23,6 +23,7 @@ def frozen(layer: Layer) -> Layer:
 
     Shapes: the layer's; ``params = ()`` and ``state = (params, state)`` of the layer. Cache: the
     layer's, and the parameters themselves (no copy), since dx may need them.
+    Source: Yosinski, Clune, Bengio, Lipson (2014).
 
     Raises:
       TypeError: `layer` is no Layer.

@@ -52,7 +52,7 @@ def graph(
     Forward: each node is applied to what its inputs gave; one with several gets them as a tuple.
     Backward: each node is asked once, after all that take its output, for the sum of what they send
     back: the sum over all paths from the output, without walking any edge twice. Shapes: those of the
-    nodes. Cache: the nodes' caches, by name.
+    nodes. Cache: the nodes' caches, by name. Source: Bauer (1974), for the sum over paths.
 
     Args:
       nodes: by name, the layer and the names of its inputs, which are nodes or inputs of the graph.

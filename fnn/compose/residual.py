@@ -18,6 +18,7 @@ def residual(body: Layer, shortcut: Layer | None = None) -> Layer:
     """Forward: ``y = x + body(x)``, or ``shortcut(x) + body(x)`` where the shapes differ.
 
     Backward: the sum has the same cotangent for both terms, so ``dx = dy + body.backward(dy)``.
+    Shapes: x as both take it; y as both return it, and as x without a shortcut.
     Cache: the caches of `body` and `shortcut`. Source: He, Zhang, Ren, Sun (2016).
 
     Raises:

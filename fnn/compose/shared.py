@@ -22,7 +22,7 @@ class Transposed(NamedTuple):
 
 
 def transposed(path: str) -> Transposed:
-    """For `shared`: the transpose of the parameter at `path`."""
+    """For `shared`: the transpose of the parameter at `path`. Source: Press, Wolf (2017)."""
     return Transposed(path)
 
 

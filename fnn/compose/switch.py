@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.compose.child import check_children, describe, name_children, within
+from fnn.dtypes import label_dtype
 from fnn.layer import Array, Key, Layer, PyTree, as_arrays, output_shape
 from fnn.random import child_key
 
@@ -18,7 +19,7 @@ from fnn.random import child_key
 class ConditionalCache(NamedTuple):
     """Which branch it was, and the caches of all, of which those not taken are blank."""
 
-    taken: Array  # int32, the number of the branch
+    taken: Array  # int32, the number of the branch; that of branches for an index out of range
     branches: dict[str, PyTree]
 
 
@@ -31,6 +32,7 @@ def conditional(*unnamed: Layer, **named: Layer) -> Layer:
     return one tree of shapes and dtypes. Cache: the index, and room for the caches of all branches,
     since which of them is needed is known only as the program runs. Under `vmap` with an index each,
     all branches are evaluated and one is selected; for a choice by element see `layers.switch`.
+    Source: Bengio, Léonard, Courville (2013), for the name, conditional computation.
 
     Raises:
       TypeError: x is no such pair, the index is no integer, or a child is no Layer.
@@ -43,8 +45,7 @@ def conditional(*unnamed: Layer, **named: Layer) -> Layer:
 
     def choose(index: Array, branches: list[Callable[[], PyTree]]) -> PyTree:
         """What that branch returns; the last of `branches` is for an index out of range."""
-        valid = (index >= 0) & (index < len(parts))
-        return jax.lax.switch(jnp.where(valid, index, len(parts)), branches)
+        return jax.lax.switch(index, branches)
 
     def init(key: Key, x: PyTree) -> tuple[PyTree, PyTree]:
         _, value = _pair(x)
@@ -141,9 +142,13 @@ def _pair(x: PyTree) -> tuple[Any, PyTree]:
 
 def _index(x: PyTree, parts: Mapping[str, Layer]) -> tuple[Array, PyTree]:
     index, value = _pair(as_arrays(x))
-    if not isinstance(index, jax.core.Tracer) and not 0 <= int(index) < len(parts):
-        raise ValueError(f"conditional: expected an index in [0, {len(parts)}), got {int(index)}")
-    return index.astype(jnp.int32), value
+    given = x[0]  # as it came: an array of jax may be narrower
+    if not isinstance(given, jax.core.Tracer) and not 0 <= int(given) < len(parts):
+        raise ValueError(f"conditional: expected an index in [0, {len(parts)}), got {int(given)}")
+    # In bits that hold the number of branches; and to int32 only what fits into it.
+    index = index.astype(label_dtype(index.dtype))
+    valid = (index >= 0) & (index < len(parts))
+    return jnp.where(valid, index, len(parts)).astype(jnp.int32), value
 
 
 def _check_outputs(y: Mapping[str, PyTree]) -> None:

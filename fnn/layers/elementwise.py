@@ -31,7 +31,7 @@ def add() -> Layer:
 
     Forward: ``y = Σ_k x_k``. Backward: every term gets the whole gradient, ``dx_k = dy``. Shapes: x a
     tuple, list or dictionary of at least one array, all of y's shape. The terms meet in the widest of
-    their dtypes, and in float32 at least. Cache: dtypes, no array.
+    their dtypes, and in float32 at least. Cache: dtypes, no array. Source: Linnainmaa (1976).
 
     Raises:
       TypeError: a term is of integers.
@@ -58,7 +58,7 @@ def multiply() -> Layer:
     Forward: ``y = Π_k x_k``. Backward: ``dx_k = dy · Π_{j≠k} x_j``, of two factors the other one; the
     products are taken from both ends, without a division, so that a factor may be 0. Shapes: x a tuple,
     list or dictionary of at least one array, all of y's shape. The factors meet in the widest of their
-    dtypes, and in float32 at least. Cache: the factors.
+    dtypes, and in float32 at least. Cache: the factors. Source: Speelpenning (1980).
 
     Raises:
       TypeError: a factor is of integers.

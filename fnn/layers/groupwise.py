@@ -43,7 +43,7 @@ def sum_over(axis: int | tuple[int, ...] = -1) -> Layer:
 
     Forward: ``y = Σ_i x_i``. Backward: every term gets the whole gradient, ``dx_i = dy``. Shapes: any
     with those axes, which y has no more. The sum is taken in float32 at least. Cache: x's shape and
-    dtype, no array.
+    dtype, no array. Source: Linnainmaa (1976).
 
     Raises:
       TypeError: x is of integers.
@@ -76,7 +76,7 @@ def max_over(axis: int = -1, *, ties: str = "first") -> Layer:
     the maximum, else 0. Subgradient, where several are equal to it: with the ties "first", the first of
     them gets dy; with "split", each gets an equal share, as from `jax.numpy.max`; beside a NaN all do.
     Shapes: any with that axis, which y has no more. Cache: one place a group for "first", one byte an
-    element for "split".
+    element for "split". Source: Danskin (1967), for the derivative of a maximum.
 
     Raises:
       TypeError: x is of integers.
@@ -117,8 +117,10 @@ def switch() -> Layer:
 
     x is the tuple ``(s, values)`` of a one-hot selector and numbers. Forward: ``y = s ⊙ values``,
     selected rather than multiplied: what is switched off, though it were NaN, cannot be seen. Backward:
-    ``dvalues = s ⊙ dy``, and None for s. Shapes: s, of integers or truth values, and values of one and
+    ``dvalues = s ⊙ dy``, and None for s, which has no derivative: a choice of floats, such as that of
+    `hardmax`, is a factor of `multiply`. Shapes: s, of integers or truth values, and values of one and
     the same shape. Cache: s. To evaluate only the branch that is selected, see `compose.conditional`.
+    Source: Jacobs, Jordan, Nowlan, Hinton (1991), whose selector lets one of several experts pass.
 
     Raises:
       TypeError: x is no such pair; s is of floats, or the values are of integers.

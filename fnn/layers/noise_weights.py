@@ -55,7 +55,7 @@ def dropconnect(
     of 2⁻¹⁶.
 
     Subgradient of relu: 0 at 0. Shapes: x (…, D), w (D, features), b (features,), y (…, features). Cache:
-    x, the key, and a bit for each unit of a relu; masks are drawn again.
+    x, the key, and one byte for each unit of a relu; masks are drawn again.
     Source: Wan, Zeiler, Zhang, LeCun, Fergus (2013), whose weights are these over p.
 
     Args:

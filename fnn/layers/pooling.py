@@ -47,8 +47,9 @@ def max_pool(
     is larger than any number, and the first one is taken, so a NaN in x is a NaN in y.
 
     Shapes: x (N, *spatial, C), y (N, *outputs, C), where ``W' = (W + pads - window) // stride + 1``.
-    Cache: the place of each maximum, one byte an output (the values are not kept); on three axes one
-    byte more for each maximum of a slice. Source: Zhou, Chellappa (1988); Ranzato et al. (2007).
+    Cache: the place of each maximum, one byte an output, or four for windows of more than 255 pixels
+    (the values are not kept); on three axes that of each maximum of a slice, and which slice it was.
+    Source: Zhou, Chellappa (1988); Ranzato et al. (2007).
 
     Args:
       window: one int for every axis, or one for each, such as (h, w).

@@ -85,8 +85,12 @@ def sum_pool(
 
     Forward, on two axes: ``y[n, o, q, c] = Σ_{i,j} x[n, o s - p + i, q s - p + j, c]``, with stride s and
     p pixels of 0 before the first. Backward: each pixel gets the sum of dy over the windows that hold it.
-    Shapes, padding and what is raised: as in `average_pool`. Cache: nothing but shapes.
-    Source: Boureau, Ponce, LeCun (2010), who compare it with the maximum.
+    Shapes: x (N, *spatial, C), y (N, *outputs, C), and padding as in `average_pool`. Cache: nothing but
+    shapes. Source: Boureau, Ponce, LeCun (2010), who compare it with the maximum.
+
+    Raises:
+      TypeError: x is of integers.
+      ValueError: a setting is out of range, x is no batch of images, or the window does not fit.
     """
     settings = pool_settings("sum_pool", window, stride, padding)
 

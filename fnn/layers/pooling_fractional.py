@@ -2,6 +2,7 @@
 
 import functools
 import math
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -43,11 +44,14 @@ def fractional_max_pool(
     test, call `forward` with several keys.
 
     Shapes: x (N, *spatial, C) with one to three spatial axes, y (N, *outputs, C). Cache: the places of
-    the maxima, a byte each, and the borders. Source: Graham (2014), whose regions without overlap leave
-    out the last pixel of an axis; these do not.
+    the maxima of each axis, the last one's first, over what the axes after it left: a byte each, four
+    for regions of more than 255 pixels of an axis; and the borders. Source: Graham (2014), whose regions
+    without overlap leave out the last pixel of an axis; these do not.
 
     Args:
-      ratio: pixels over outputs, at least 1: one for every axis, or one for each.
+      ratio: pixels over outputs, at least 1: one for every axis, or one for each. It is taken as the
+        decimal that it is written as, so that 11 pixels at 1.1 are 10, but for its last bits, so that
+        23 pixels at 23 / 19 are 19.
       regions: how the borders are drawn.
       overlapping: whether neighbours share the pixel at their border.
 
@@ -81,7 +85,7 @@ def fractional_max_pool(
                 f"{name}: expected x of shape (N, *spatial, C) with {axes} spatial axes, got {shape}"
             )
         of_axes = ratios if isinstance(ratio, tuple) else ratios * rank
-        counts = tuple(int(n // r) for n, r in zip(shape[1:-1], of_axes, strict=True))
+        counts = tuple(_count(n, r) for n, r in zip(shape[1:-1], of_axes, strict=True))
         if any(not 1 <= m <= n - overlapping for n, m in zip(shape[1:-1], counts, strict=True)):
             raise ValueError(
                 f"{name}: expected axes of pixels for each of their ⌊size / ratio⌋ regions"
@@ -112,6 +116,16 @@ def fractional_max_pool(
         return _pooled(x, None, outputs(x.shape), regions, overlapping)[0]
 
     return Layer(name, init, forward, backward, predict)
+
+
+def _count(pixels: int, ratio: float) -> int:
+    """⌊pixels / ratio⌋, of the decimal as it was written: of floats, 11 // 1.1 is 9.
+
+    One that was computed, 23 / 19, was rounded, and so was its decimal: a quotient that misses a whole
+    number by no more than that is that number. Ratios of up to ten digits come so near to none else.
+    """
+    rounding = Fraction(1, 1 << (50 if isinstance(ratio, float | int) else 21))  # numpy's: float32
+    return math.floor(pixels / Fraction(str(ratio)) * (1 + rounding))
 
 
 @functools.partial(jax.jit, static_argnames=("outputs", "kind", "overlapping"))

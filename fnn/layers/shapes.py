@@ -23,10 +23,14 @@ def identity() -> Layer:
 
     Forward: ``y = x``. Backward: ``dx = dy``; None for integers. Shapes: any. Cache: x's shape and dtype,
     no array.
+
+    Raises:
+      TypeError: x is no array.
     """
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, ShapeCache]:
         del params  # there are none
+        _check_array("identity", x)
         return x, ShapeCache(Static(x.shape), Static(x.dtype))
 
     return pure("identity", forward, _back)
@@ -40,11 +44,13 @@ def flatten() -> Layer:
     and dtype, no array.
 
     Raises:
+      TypeError: x is no array.
       ValueError: x has no batch axis.
     """
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, ShapeCache]:
         del params  # there are none
+        _check_array("flatten", x)
         if x.ndim < 1:
             raise ValueError(f"flatten: expected x of shape (N, …), got {x.shape}")
         features = math.prod(x.shape[1:])  # not -1, which an empty batch leaves open
@@ -62,6 +68,7 @@ def reshape(*shape: int) -> Layer:
     shape and dtype, no array.
 
     Raises:
+      TypeError: x is no array.
       ValueError: a length below -1, or more than one -1; x has no batch axis, or examples of another
         size.
     """
@@ -71,6 +78,7 @@ def reshape(*shape: int) -> Layer:
 
     def forward(params: tuple[()], x: Array) -> tuple[Array, ShapeCache]:
         del params  # there are none
+        _check_array("reshape", x)
         features = math.prod(x.shape[1:])
         fits = features % max(known, 1) == 0 if -1 in shape else features == known
         if x.ndim < 1 or not fits:
@@ -83,6 +91,12 @@ def reshape(*shape: int) -> Layer:
         return y, ShapeCache(Static(x.shape), Static(x.dtype))
 
     return pure(f"reshape{shape}", forward, _back)
+
+
+def _check_array(name: str, x: Any) -> None:
+    """Refuse a tree, whose leaves would each have a shape of its own."""
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name}: expected x to be an array, got {type(x).__name__}")
 
 
 def _back(params: tuple[()], cache: ShapeCache, dy: Array | None) -> tuple[tuple[()], Array | None]:

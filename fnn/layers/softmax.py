@@ -94,7 +94,8 @@ def hardmax(axis: int = -1) -> Layer:
 
     Forward: ``y_i = 1`` where i is the place of the maximum, else 0; all NaN where a number is one.
     Backward: ``dx = 0``: the output is constant but for jumps, so nothing learns through it. Shapes: any
-    with that axis. Cache: x's shape and dtype, no array.
+    with that axis. Cache: x's shape and dtype, no array. Source: Feldman, Ballard (1982), whose networks
+    take the winner alone.
 
     Raises:
       TypeError: x is of integers.

@@ -110,6 +110,7 @@ def token_at(index: int) -> Layer:
 
     Forward: ``y = x_index``. Backward: ``dx_index = dy``, 0 for the other tokens.
     Shapes: x (N, T, D), y (N, D). Cache: x's shape and dtype.
+    Source: Devlin, Chang, Lee, Toutanova (2019), for the first.
 
     Raises:
       TypeError: x is of integers.
@@ -137,6 +138,7 @@ def mean_token() -> Layer:
 
     Forward: ``y = Σ_t x_t / T``. Backward: ``dx_t = dy / T``. The sum is taken in float32 at least.
     Shapes: x (N, T, D), y (N, D). Cache: x's shape and dtype.
+    Source: Lin, Chen, Yan (2014), who take such a mean of positions.
 
     Raises:
       TypeError: x is of integers.

@@ -31,9 +31,9 @@ class TestConditional:
             dparams, (dindex, dx) = net.backward(params, cache, y)
             expected, dx_alone = part.backward(params[name], part_cache, y)
             assert dindex is None
-            np.testing.assert_allclose(dx, dx_alone, rtol=1e-5)
+            np.testing.assert_allclose(dx, dx_alone, rtol=1e-5, atol=1e-6)
             for got, wanted in zip(*map(jax.tree.leaves, (dparams[name], expected)), strict=True):
-                np.testing.assert_allclose(got, wanted, rtol=1e-5)
+                np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
             others = [tree for other, tree in dparams.items() if other != name]
             assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(others))
 
@@ -82,6 +82,39 @@ class TestConditional:
         assert np.isnan(jax.jit(net.predict)(params, state, (np.int32(index), x))).all()
         gradients = jax.jit(net.backward)(params, cache, jnp.ones_like(y))
         assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradients))
+
+    def test_an_index_is_looked_at_before_it_is_made_narrow(self, rng, key):
+        """2³² and 2⁶³ are 0 in 32 bits."""
+        net, (x,) = self.net(), arrays(rng, 1)
+        params, state = net.init(key, (np.int32(0), x))
+        with jax.enable_x64(True):
+            forward = jax.jit(net.forward)
+            for index in (np.int64(2**32), np.int64(-(2**32)), np.uint64(2**63)):
+                y, _, cache = forward(params, state, (index, x), None)
+                assert np.isnan(y).all()
+                assert np.isnan(jax.jit(net.predict)(params, state, (index, x))).all()
+                gradients = jax.jit(net.backward)(params, cache, jnp.ones_like(y))
+                assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradients))
+            y, _, _ = forward(params, state, (np.int64(1), x), None)
+            assert np.isfinite(y).all()
+
+    def test_a_wide_index_outside_of_jit_is_looked_at_as_it_came(self, rng, key):
+        """Without 64 bits jax would make 0 of it."""
+        net, (x,) = self.net(), arrays(rng, 1)
+        params, state = net.init(key, (np.int32(0), x))
+        with pytest.raises(ValueError, match=r"an index in \[0, 2\), got 4294967296"):
+            net.predict(params, state, (np.int64(2**32), x))
+
+    def test_narrow_indices_choose_among_many_branches(self):
+        """300 is no int8, and 200 branches are more than it can count."""
+        net = conditional(**{f"b{i}": layers.identity() for i in range(200)})
+        params, state = net.init(None, (np.int8(0), np.ones(1)))
+        for index in (np.int8(127), np.uint8(199)):
+            y = jax.jit(net.predict)(params, state, (index, np.ones(1, np.float32)))
+            assert float(y[0]) == 1
+        for index in (np.int8(-1), np.uint8(200)):
+            y = jax.jit(net.predict)(params, state, (index, np.ones(1, np.float32)))
+            assert np.isnan(y).all()
 
     def test_refusals(self, rng):
         (x,) = arrays(rng, 1)

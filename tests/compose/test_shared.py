@@ -158,6 +158,10 @@ def concatenate_values():
     return gate._replace(forward=forward, backward=backward, predict=predict)
 
 
+def test_help_names_who_transposed_a_table():
+    assert "Source: Press, Wolf (2017)" in transposed.__doc__
+
+
 class TestConcatenate:
     @pytest.mark.parametrize("axis", [-1, 1])
     def test_outputs_lie_side_by_side_in_the_order_of_the_children(self, x, key, axis):
@@ -177,6 +181,13 @@ class TestConcatenate:
         _, y, _, dx = gradients(net, x, key, jnp.ones((8, 3)))
         np.testing.assert_allclose(y, np.vstack([np.tanh(x), x]), rtol=1e-6)
         np.testing.assert_allclose(dx, 2 - np.tanh(x) ** 2, rtol=1e-6)
+
+    def test_integers_side_by_side_have_no_gradient(self, key):
+        net, ids = concatenate(layers.identity(), layers.flatten()), jnp.arange(6).reshape(2, 3)
+        params, state = net.init(key, ids)
+        y, _, cache = net.forward(params, state, ids, None)
+        np.testing.assert_array_equal(y, np.hstack([ids, ids]))
+        assert net.backward(params, cache, None) == (params, None)
 
     def test_children_are_seen(self, x, key):
         net = chain(both=concatenate(a=LINEAR, b=layers.tanh()))

@@ -88,6 +88,10 @@ JAX = {
 }
 
 
+# XLA's tanh is off by up to 5 units in the last place of 1, and gelu's slope takes 1 - tanh² times 13.
+SLOPE_TOLERANCE = {"gelu": 1e-5}
+
+
 @pytest.mark.parametrize("name", NAIVE)
 def test_value_and_slope_are_those_of_the_textbook_formula_in_float64(name):
     layer, formula = NAIVE[name]
@@ -96,7 +100,8 @@ def test_value_and_slope_are_those_of_the_textbook_formula_in_float64(name):
     np.testing.assert_allclose(y, formula(wide), rtol=2e-6, atol=2e-7)
     step = 1e-6
     numerical = (formula(wide + step) - formula(wide - step)) / (2 * step)
-    np.testing.assert_allclose(slopes(layer, jnp.asarray(POINTS)), numerical, rtol=2e-6, atol=1e-6)
+    rtol = SLOPE_TOLERANCE.get(name, 2e-6)
+    np.testing.assert_allclose(slopes(layer, jnp.asarray(POINTS)), numerical, rtol=rtol, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", JAX)

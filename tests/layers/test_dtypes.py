@@ -92,7 +92,7 @@ def test_y_and_dx_are_of_xs_dtype_and_dparams_of_the_parameters(
         dparams, dx = layer.backward(p, cache, jax.tree.map(as_dtype_of, cotangent(y), y))
         assert signature(dx) == signature(directions(given))
         if dtypes(dx):
-            assert dtypes(y) == dtypes(dx)
+            assert dtypes(row.of_x(y)) == dtypes(dx)
         assert dtypes(layer.predict(p, state, given)) == dtypes(y)
         assert signature(dparams) == signature(p)
         assert signature(new_state) == signature(state)

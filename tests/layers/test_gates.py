@@ -205,6 +205,42 @@ def test_reshape_keeps_the_batch_and_the_order(shape, wanted):
     assert run(layer, x[:0])[0].shape == (0, *wanted)
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 3), (2, 5), (2,), (0, 4, 3), (2, 0, 3), (1, 2, 1, 2)])
+def test_flatten_keeps_the_batch_and_the_order(shape):
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    y, cache = run(layers.flatten(), jnp.asarray(x))
+    expected = x.reshape(shape[0], int(np.prod(shape[1:])))
+    np.testing.assert_array_equal(y, expected)
+    assert y.shape == expected.shape
+    dx = layers.flatten().backward((), cache, 2 * expected)[1]
+    np.testing.assert_array_equal(dx, 2 * x)
+    assert dx.shape == shape
+
+
+def test_a_choice_by_hardmax_is_wired_to_multiply():
+    """Its ones are floats, as derivatives go through it: of 0; switch takes what has none."""
+    net = compose.graph(
+        {"chosen": (layers.hardmax(), "scores"), "y": (layers.multiply(), "chosen", "values")},
+        inputs=("scores", "values"),
+    )
+    x = (jnp.asarray([[1.0, 3.0, 2.0]]), jnp.asarray([[4.0, 5.0, 6.0]]))
+    params, state = net.init(None, x)
+    y, _, cache = net.forward(params, state, x, None)
+    np.testing.assert_array_equal(y, [[0, 5, 0]])
+    dscores, dvalues = net.backward(params, cache, jnp.full((1, 3), 2.0))[1]
+    np.testing.assert_array_equal(dscores, [[0, 0, 0]])
+    np.testing.assert_array_equal(dvalues, [[0, 2, 0]])
+
+
+@pytest.mark.parametrize("build", [layers.identity, layers.flatten, lambda: layers.reshape(3)])
+def test_what_is_no_array_is_refused(build):
+    layer = build()
+    with pytest.raises(
+        TypeError, match=f"^{layer.name.partition('(')[0]}: expected x .* got tuple"
+    ):
+        layer.forward((), (), (jnp.ones(3), jnp.ones(3)), None)
+
+
 def test_identity_is_itself():
     x = jnp.arange(3.0)
     assert run(layers.identity(), x)[0] is x

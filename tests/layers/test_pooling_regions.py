@@ -177,6 +177,70 @@ def test_ratio_one_without_overlap_keeps_every_pixel(rng, key):
     )
 
 
+@pytest.mark.parametrize(
+    ("n", "ratio", "outputs"),
+    [
+        (11, 1.1, 10),
+        (16, 1.6, 10),
+        (9, 1.8, 5),
+        (13, 1.3, 10),
+        (21, 2.1, 10),
+        (10, 2.5, 4),
+        (23, 23 / 19, 19),
+        (15, 15 / 7, 7),
+        (16, np.float32(16) / np.float32(15), 15),
+        (11, np.float32(1.1), 10),
+        (7, 2, 3),
+        (12, np.int32(5), 2),
+        (10**6, 1e3, 1000),
+    ],
+)
+def test_fractional_outputs_are_the_floor_of_the_ratio_as_it_is_written(n, ratio, outputs):
+    """n / ratio in decimals: 11 / 1.1 is 10, of which the floor of floats, `11 // 1.1`, is 9."""
+    layer, x = layers.fractional_max_pool(ratio), jax.ShapeDtypeStruct((1, n, 1), jnp.float32)
+    assert jax.eval_shape(layer.predict, (), (), x).shape == (1, outputs, 1)
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_fractional_outputs_of_ratios_that_are_size_over_outputs(dtype):
+    """n / m has no exact decimal, or float: rounded, it is m all the same, and just above it m - 1."""
+    above = 1 + 64 * np.finfo(dtype).eps
+    for n in range(2, 100):
+        for m in range(1, n):
+            ratio = dtype(dtype(n) / dtype(m))
+            found = [pooling_fractional._count(n, dtype(r)) for r in (ratio, ratio * above)]
+            assert found == [m, m - 1], (n, m)
+
+
+@pytest.mark.parametrize(("dtype", "places"), [(float, 2), (float, 6), (np.float32, 2)])
+def test_fractional_outputs_of_decimals_are_rounded_down(dtype, places):
+    whole = 10**places
+    for n in range(2, 100):
+        for hundredths in range(100, 700, 1 if places == 2 else 7):
+            written = hundredths * whole // 100 + (places > 2)
+            found = pooling_fractional._count(n, dtype(written / whole))
+            assert found == n * whole // written, (n, written)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "bytes_each"),
+    [
+        (layers.adaptive_max_pool(2), 510, 1),
+        (layers.adaptive_max_pool(2), 512, 4),
+        (layers.adaptive_max_pool(2), 509, 1),
+        (layers.adaptive_max_pool(2), 513, 4),
+        (layers.fractional_max_pool(255.0, overlapping=False), 510, 1),
+        (layers.fractional_max_pool(256.0, overlapping=False), 512, 4),
+    ],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_a_place_takes_one_byte_or_four_in_regions_of_more_than_255_pixels(layer, size, bytes_each):
+    x = jax.ShapeDtypeStruct((1, size, 3), jnp.float32)
+    y, _, cache = jax.eval_shape(lambda x: layer.forward((), (), x, jax.random.key(0)), x)
+    assert y.shape == (1, 2, 3)
+    assert [leaf.dtype.itemsize for leaf in cache.places] == [bytes_each]
+
+
 def test_fractional_needs_a_key():
     with pytest.raises(ValueError, match=r"fractional_max_pool\(1.5\): expected a key to draw"):
         layers.fractional_max_pool(1.5).forward((), (), jnp.zeros((1, 6, 6, 1)), None)

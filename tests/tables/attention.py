@@ -60,6 +60,6 @@ LAYERS = {
     "rotary, halves": LayerRow(lambda: layers.rotary(base=10.0, pairs="halves"), (2, 3, 2, 4)),
     "patches": LayerRow(lambda: layers.patches(2), (2, 4, 2, 2)),
     "class_token": LayerRow(layers.class_token, (3, 2, 3)),
-    "token_at": LayerRow(lambda: layers.token_at(-1), (2, 3, 3)),
-    "mean_token": LayerRow(layers.mean_token, (2, 3, 3)),
+    "token_at": LayerRow(lambda: layers.token_at(-1), (2, 3, 3), refuses_no_time=True),
+    "mean_token": LayerRow(layers.mean_token, (2, 3, 3), refuses_no_time=True),
 }

@@ -38,7 +38,7 @@ LAYERS: dict[str, LayerRow] = {
     "sum_over": LayerRow(layers.sum_over, (4, 3)),
     "sum_over two axes": LayerRow(lambda: layers.sum_over((1, -1)), (2, 3, 2)),
     "max_over": LayerRow(layers.max_over, (4, 3)),
-    "max_over an inner axis": LayerRow(lambda: layers.max_over(1), (2, 3, 2)),
+    "max_over an inner axis": LayerRow(lambda: layers.max_over(1), (2, 3, 2), refuses_no_time=True),
     "max_over, split": LayerRow(
         lambda: layers.max_over(ties="split"),
         (4, 3),

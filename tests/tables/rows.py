@@ -45,6 +45,9 @@ class LayerRow:
     x: Drawn
     # Batches that the layer refuses, with the reason in its docstring.
     refuses_empty_batch: bool = False
+    # Whether it refuses sequences without a step and images without a row, of which it has no window,
+    # no mean and no maximum.
+    refuses_no_time: bool = False
     # Whether integers go through; every other layer refuses what has no direction.
     takes_integers: bool = False
     # Whether every leaf of x has the batch for its first axis.
@@ -54,8 +57,16 @@ class LayerRow:
     # Hard inputs at which autodiff of the forward pass differs from the stated answer, and why.
     hard: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    # What of y comes from x; the rest is handed on, and has neither its batch nor its dtype.
+    of_x: Callable[[PyTree], PyTree] = lambda y: y
     # Another x for planted faults: of a layer that draws so many elements that a wrong mask differs.
     faults: Drawn | None = None
+
+    @property
+    def refused(self) -> set[str]:
+        """The kinds of hard inputs that it refuses."""
+        kinds = {"empty batch": self.refuses_empty_batch, "no time": self.refuses_no_time}
+        return {kind for kind, refuses in kinds.items() if refuses}
 
     def draw(self, rng: np.random.Generator) -> PyTree:
         """An x of numpy arrays."""
@@ -74,8 +85,8 @@ class LossRow:
     # The shape of the prediction, or what draws it where it is not an array of normal numbers.
     prediction: Drawn
     target: Callable[[np.random.Generator], PyTree]
-    # Batches that the loss refuses, with the reason in its docstring.
-    refuses_empty_batch: bool = False
+    # Targets that are hard, made of the row's: at its prediction, or at the hard one of that kind.
+    hard_targets: Mapping[str, Callable[[PyTree], PyTree]] = dataclasses.field(default_factory=dict)
     # Hard predictions at which autodiff of the forward pass differs from the stated answer, and why.
     hard: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
