@@ -10,10 +10,12 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnn.dtypes import accumulation_dtype, computing_dtype, parameter_dtype
 from fnn.layer import Array
+from fnn.losses.targets import as_given, is_label, look
 
 Norm = Literal["l1", "l2"]
 NORMS = ("l1", "l2")
@@ -89,13 +91,19 @@ def vote(labels: Any, classes: int) -> Array:
       classes: how many there are.
 
     Returns:
-      (Q,) labels.
+      (Q,) labels, in int32 at least. Inside `jit`, where values cannot be looked at, a query with a
+      neighbour whose label is no class gets -1, which is none.
+
+    Raises:
+      TypeError: labels are not of integers.
+      ValueError: there is no class or no neighbour; a label is out of range.
     """
-    labels = jnp.asarray(labels)
-    votes = (labels[..., None] == jnp.arange(classes, dtype=labels.dtype)[None, None]).sum(axis=1)
-    of_neighbour = jnp.take_along_axis(votes, labels, axis=1)
-    first = jnp.argmax(of_neighbour, axis=1)[:, None]  # of equal ones it returns the first
-    return jnp.take_along_axis(labels, first, axis=1)[:, 0]
+    given = _labels("vote", labels, classes)
+    if given.ndim != 2 or given.shape[1] < 1:
+        raise ValueError(
+            f"vote: expected labels of shape (Q, k) with a neighbour at least, got {given.shape}"
+        )
+    return _vote(given, classes)
 
 
 def classify(
@@ -103,19 +111,52 @@ def classify(
 ) -> Array:
     """(Q,) the class that each query's k nearest examples vote for; see `nearest` and `vote`.
 
+    Inside `jit`, where labels cannot be looked at, it is -1 where a neighbour's is no class.
+
     Raises:
       TypeError: examples or queries are not of real floats, or labels are not of integers.
-      ValueError: as `nearest`; the labels are not one for each example.
+      ValueError: as `nearest`; the labels are not one for each example; there is no class; a label is
+        out of range, be its example anybody's neighbour or not.
     """
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"classify: expected labels of integers, got {labels.dtype}")
-    if labels.shape != jnp.shape(examples)[:1]:
+    given = _labels("classify", labels, classes)
+    if given.shape != jnp.shape(examples)[:1]:
         raise ValueError(
             f"classify: expected a label for each of the examples {jnp.shape(examples)}, got labels "
-            f"{labels.shape}"
+            f"{given.shape}"
         )
-    return vote(labels[nearest(examples, queries, k, norm=norm).row], classes)
+    return _vote(given[nearest(examples, queries, k, norm=norm).row], classes)
+
+
+def _labels(name: str, labels: Any, classes: int) -> Array:
+    """Labels in int32 at least, of which those that are known are looked at.
+
+    Raises:
+      TypeError, ValueError: they are no array, or not of integers; one is no class, or there is none.
+    """
+    if not isinstance(classes, int | np.integer):
+        raise TypeError(f"{name}: expected a number of classes, got {classes!r}")
+    if classes < 1:
+        raise ValueError(f"{name}: expected one class at least, got {classes}")
+    # As they came: without x64, jax would cut an int64 to the 32 bits of another class.
+    given = as_given(name, labels, "integers as labels")
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected labels of integers, got {given.dtype}")
+    look(name, given, lambda known: is_label(known, classes), f"labels in [0, {classes})")
+    array = jnp.asarray(given)
+    # Signed, so that -1 has a place; an unsigned number that has none becomes negative, and no class.
+    return array.astype(jnp.int64 if array.dtype.itemsize == 8 else jnp.int32)
+
+
+def _vote(labels: Array, classes: int) -> Array:
+    """What `vote` says, of labels that need not be classes."""
+    valid = is_label(labels, classes)
+    numbers = jnp.arange(classes, dtype=labels.dtype)[None, None]
+    votes = (labels[..., None] == numbers).sum(axis=1)
+    # The index must be within, whatever the label: the answer is -1 then.
+    of_neighbour = jnp.take_along_axis(votes, jnp.where(valid, labels, 0), axis=1)
+    first = jnp.argmax(of_neighbour, axis=1)[:, None]  # of equal ones it returns the first
+    chosen = jnp.take_along_axis(labels, first, axis=1)[:, 0]
+    return jnp.where(valid.all(axis=1), chosen, -1)
 
 
 def _rows(what: str, x: Any) -> Array:

@@ -138,6 +138,60 @@ def test_refused_labels():
         neighbours.classify(ROWS, np.zeros(3, np.int32), ROWS, classes=2)
 
 
+@pytest.mark.parametrize("label", [3, -1, 2**32 + 1])
+def test_labels_that_are_no_class_are_refused(label):
+    """One that is taken for a class, or counted with an index from the end, is an answer for nobody."""
+    said = rf"labels in \[0, 3\), got {label} at example"
+    with pytest.raises(ValueError, match=f"vote: expected {said}"):
+        neighbours.vote([[0, label, label]], 3)
+    # Also of an example that is nobody's neighbour.
+    with pytest.raises(ValueError, match=f"classify: expected {said}"):
+        neighbours.classify(ROWS, np.asarray([0, 1, 2, label]), ROWS, classes=3)
+
+
+def test_in_jit_labels_that_are_no_class_elect_none():
+    """-1, which is none, wherever a neighbour has such a label; the other queries have their answer."""
+    labels = np.asarray([[5, 5, 0], [0, 1, 1], [0, 0, -1], [2, 0, 3]], np.int32)
+    got = jax.jit(lambda labels: neighbours.vote(labels, 3))(labels)
+    np.testing.assert_array_equal(got, [-1, 1, -1, -1])
+    got = jax.jit(lambda labels: neighbours.classify(np.eye(3), labels, np.eye(3), classes=3))(
+        np.asarray([7, 1, -1], np.int8)
+    )
+    np.testing.assert_array_equal(got, [-1, 1, -1])
+
+
+def test_narrow_labels_of_more_classes_than_they_can_name():
+    labels = np.asarray([[0, 100, 100], [44, 0, 0]], np.int8)
+    np.testing.assert_array_equal(neighbours.vote(labels, 300), [100, 0])
+    assert neighbours.vote(labels, 300).dtype == jnp.int32
+
+
+def test_unsigned_labels_that_are_no_class():
+    labels = np.asarray([[1, 2**32 - 1], [1, 0]], np.uint32)
+    np.testing.assert_array_equal(jax.jit(lambda x: neighbours.vote(x, 3))(labels), [-1, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "error", "message"),
+    [
+        ([[1, 2]], 0, ValueError, "one class at least, got 0"),
+        ([1, 2], 3, ValueError, r"labels of shape \(Q, k\) with a neighbour at least, got \(2,\)"),
+        (np.zeros((2, 0), int), 3, ValueError, r".* a neighbour at least, got \(2, 0\)"),
+        ([[1.0]], 3, TypeError, "labels of integers, got float"),
+        ([[1, 2], [1]], 3, ValueError, "integers as labels, got list: .*inhomogeneous"),
+        ([[1]], 3.0, TypeError, "a number of classes, got 3.0"),
+    ],
+)
+def test_refused_votes(labels, classes, error, message):
+    with pytest.raises(error, match=f"vote: expected {message}"):
+        neighbours.vote(labels, classes)
+
+
+def test_classify_needs_a_class():
+    with pytest.raises(ValueError, match="classify: expected one class at least, got 0"):
+        neighbours.classify(ROWS, np.zeros(4, np.int32), ROWS, classes=0)
+
+
 def test_low_precision_is_compared_in_float32():
     examples = jnp.asarray([[256.0, 0.0], [256.0, 1.0]], jnp.bfloat16)
     found = neighbours.nearest(examples, jnp.asarray([[0.0, 2.0]], jnp.bfloat16), 2)

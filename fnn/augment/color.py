@@ -94,10 +94,12 @@ def hue_turned(x: Array, turn: Array) -> Array:
     value = x.max(axis=-1)
     chroma = value - x.min(axis=-1)
     safe = jnp.where(chroma > 0, chroma, 1)  # grey has no hue: any will do
+    # Compared with each other and not with the value, which XLA may have rounded otherwise: the hue is
+    # continuous where two channels are equal, so that it does not matter which one of them leads there.
     hue = jnp.where(
-        value == red,
+        (red >= green) & (red >= blue),
         (green - blue) / safe,
-        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     channels = []
     for n in (5, 3, 1):
