@@ -99,5 +99,14 @@ def check_parts(loss: object, augment: object, shardings: object) -> None:
         )
     if augment is not None:
         check_augmentation(augment, "augment")
+    check_shardings(shardings)
+
+
+def check_shardings(shardings: object) -> None:
+    """Refuse what is no shardings.
+
+    Raises:
+      TypeError: saying what came.
+    """
     if shardings is not None and not hasattr(shardings, "differentiated"):
         raise TypeError(f"shardings: expected train.shardings(mesh, rules), got {shardings!r}")

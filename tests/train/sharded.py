@@ -226,12 +226,12 @@ def gathers_of_layers():
         # As the tables have them, in single precision: x64 is on in this program.
         return jax.tree.map(lambda a: jnp.resize(jnp.asarray(a), (64, *np.shape(a)[1:])), tree)
 
-    def layer_passes(net, params, state, x, key):
+    def layer_passes(row, net, params, state, x, key):
         with jax.sharding.use_abstract_mesh(shardings.mesh.abstract_mesh):
             (x,) = shardings.batch((x,))
             y, state, cache = net.forward(params, state, x, key)
             dparams, dx = net.backward(params, cache, y)
-            return shardings.batch((y, dx)), dparams, state
+            return shardings.batch((row.of_x(y), dx)), dparams, state
 
     def loss_passes(loss, prediction, target):
         with jax.sharding.use_abstract_mesh(shardings.mesh.abstract_mesh):
@@ -244,10 +244,11 @@ def gathers_of_layers():
         if row.batched:
             net, x = row.build(), of_sixty_four(row.draw(rng))
             params, state = net.init(jax.random.key(0), x)
-            passes = functools.partial(layer_passes, net)
+            passes = functools.partial(layer_passes, row, net)
             result[name] = kinds(passes, params, state, x, jax.random.key(1))
     for name, row in LOSSES.items():
-        if name != "linear_softmax_cross_entropy":  # whose prediction holds weights too
+        # Its prediction holds weights too.
+        if not name.startswith("linear_softmax_cross_entropy"):
             drawn = of_sixty_four((row.draw(rng), row.target(rng)))
             result[name] = kinds(functools.partial(loss_passes, row.build()), *drawn)
     return result

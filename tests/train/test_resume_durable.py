@@ -281,3 +281,9 @@ def test_refuses_at_the_call_not_in_the_loop(options, words, run, tmp_path):
     with pytest.raises(ValueError, match=words):
         run(**options)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_shardings_is_refused_with_a_checkpoint_there(run, quick):
+    next(run())
+    with pytest.raises(TypeError, match=r"expected train\.shardings\(mesh, rules\), got 'mesh'"):
+        run(shardings="mesh")

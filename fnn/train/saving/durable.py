@@ -16,7 +16,7 @@ from fnn.losses import Loss
 from fnn.optimizers import hyperparameters
 from fnn.train.feed import Source, counted
 from fnn.train.fit import Report, fit
-from fnn.train.options import Batch
+from fnn.train.options import Batch, check_shardings
 from fnn.train.precision import AnyOptimizer
 from fnn.train.saving.checkpoints import Checkpoints, SaveError, StepExistsError, checkpoints
 from fnn.train.saving.interrupt import Interruption, interruptible, leave
@@ -130,6 +130,7 @@ def durable(
     saved = checkpoints(folder, keep=keep, best=best, settings=common, background=background)
     if saved.steps():
         shardings = options.get("shardings")
+        check_shardings(shardings)
         like = train_state if shardings is None else shardings.place(train_state)
         train_state = saved.restore(like, may_differ=may_differ).train_state
     made = int(train_state.step)
