@@ -9,7 +9,8 @@ a loop and as the body of a `lax.scan`, which is what an epoch is. Time is hand 
 temp is what XLA allocates for a call; cache is what forward hands to backward, the layer's own input
 included; eqns counts the equations of both programs. Convolutions run on a smaller batch in the scan,
 where XLA:CPU takes autodiff's gradients 20 to 170 times slower than outside, and both times of
-scan/out are then of that batch. At the end: the geometric means, and every row above 1.
+scan/out are then of that batch. At the end: the geometric means, and every row clearly
+above 1, with the reason where it is known.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Cost(NamedTuple):
     temp: tuple[int, int]
     cache: int
     equations: tuple[int, int]
+    reason: str = ""  # of the row
 
     def line(self) -> str:
         """The row as the table prints it."""
@@ -105,6 +107,7 @@ def measure(name: str, row: Costed, size: str, dtype: Any, seconds: float) -> Co
         (temporary(compiled["hand"]), temporary(compiled["auto"])),
         nbytes(problem.cache),
         (count(problem.hand, problem), count(problem.auto, problem)),
+        row.reason,
     )
 
 
@@ -118,8 +121,12 @@ def summary(costs: Sequence[Cost]) -> str:
     means = f"time outside {outside:.2f}, in a scan {within:.2f}, temp {mean(temps):.2f}"
     lines = ["", f"geometric means of {len(costs)} rows: {means}"]
     for place, of in (("outside", lambda c: c.outside), ("in a scan", lambda c: c.within)):
-        slow = [f"{c.name} {of(c).median:.2f}" for c in costs if of(c).low > CLEAR]
-        lines.append(f"above {CLEAR} {place}, first quartile too: {', '.join(slow) or 'none'}")
+        slow = [
+            f"{c.name} {of(c).median:.2f}{f' ({c.reason})' if c.reason else ''}"
+            for c in costs
+            if of(c).low > CLEAR
+        ]
+        lines.append(f"above {CLEAR} {place}, first quartile too: {'; '.join(slow) or 'none'}")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fnn
 from fnn import (
     augment,
     chain,
@@ -27,6 +28,7 @@ from fnn import (
     losses,
     lsuv,
     models,
+    neighbours,
     optimizers,
     train,
 )
@@ -177,6 +179,13 @@ def functions(room):
     return {name: value for name, value in vars(room).items() if inspect.isfunction(value)}
 
 
+def test_the_containers_are_at_the_top_as_the_table_says():
+    row = next(line for line in README.splitlines() if line.startswith("| containers, `fnn.` |"))
+    names = set(re.findall(r"`([a-z_]+)`", row))
+    assert names == set(compose.__all__)
+    assert {name: getattr(fnn, name) for name in names} == functions(compose)
+
+
 def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
     table = README.partition("## What there is")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z_0-9]+)`", table))
@@ -195,10 +204,10 @@ def test_all_that_is_public_is_named_and_all_that_is_named_is_there():
         functions(data) | functions(data.preprocess) | functions(diagnostics) | dict.fromkeys(ROOMS)
     )
     every |= dict.fromkeys(train.StepOptions.__annotations__)
+    every |= {n: f for n, f in functions(neighbours).items() if not n.startswith("_")}
     assert named - every.keys() == set()
     cells = {name for name in offered if name.endswith("_cell")}
-    helpers = {"patches", "class_token", "token_at", "mean_token", "linear_decay"}
-    assert offered.keys() - named - cells - helpers == set()
+    assert offered.keys() - named - cells == set()
     # Of the pieces that optimizers are composed of, the table names those that people put in themselves.
     complete = {
         name

@@ -1,5 +1,6 @@
 """Activations, against autodiff of what `jax.nn` or a line of `jax.numpy` computes."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -78,6 +79,9 @@ ROWS = {
     ),
     "glu": CostRow(layers.glu(), HIDDEN, SMALL, lambda _, x: jax.nn.glu(x)),
     "geglu": CostRow(layers.geglu(), HIDDEN, SMALL, glu(jax.nn.gelu)),
+    "geglu exact": CostRow(
+        layers.geglu(approximate=False), HIDDEN, SMALL, glu(partial(jax.nn.gelu, approximate=False))
+    ),
     "swiglu": CostRow(layers.swiglu(), HIDDEN, SMALL, glu(jax.nn.silu)),
     "maxout": CostRow(layers.maxout(128, 4), (512, 256), SMALL, maxout),
 }

@@ -12,6 +12,7 @@ from fnn.compose import (
     graph,
     mixed,
     over_time,
+    parallel,
     remat,
     repeat,
     residual,
@@ -93,7 +94,13 @@ ROWS = {
     "mixed, bfloat16": CostRow(
         mixed(_block(128)), (128, 128), (2, 128), plain=_narrow, distance=2.0**-5
     ),
-    "frozen": CostRow(frozen(_block(128)), (128, 128), (2, 128)),
+    "frozen": CostRow(
+        frozen(_block(128)),
+        (128, 128),
+        (2, 128),
+        plain=lambda _, state, x: _plain_block(state.params, x),
+        takes_state=True,
+    ),
     "over_time of rnn_cell": CostRow(
         over_time(
             layers.rnn_cell(128),
@@ -102,6 +109,12 @@ ROWS = {
         (32, 64, 128),
         (2, 3, 128),
         plain=_recurrence,
+    ),
+    "parallel": CostRow(
+        parallel(a=layers.linear(256), b=layers.linear(256)),
+        (128, 256),
+        (4, 8),
+        plain=lambda p, x: {"a": _dense(p["a"], x), "b": _dense(p["b"], x)},
     ),
     "concatenate": CostRow(
         concatenate(a=layers.linear(256), b=layers.linear(256)),

@@ -84,6 +84,7 @@ class PartRow:
 
     whole: CostRow
     part: Callable[[PyTree, PyTree], PyTree]  # of y and (dparams, dx)
+    reason: str = ""
 
     def problem(self, size: str, dtype: Any, *, in_scan: bool) -> Problem:
         """The whole row's problem, or its part."""

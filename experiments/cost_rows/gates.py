@@ -11,6 +11,7 @@ from fnn.layer import PyTree
 
 GROUPS = (4096, 128)
 SMALL = (32, 16)
+MEMORY_BOUND = "one pass over memory either way"
 
 
 def arrays(count: int, shape: tuple[int, ...]) -> Drawn:
@@ -42,17 +43,31 @@ def product(params: PyTree, x: tuple[jax.Array, ...]) -> jax.Array:
 
 ROWS: dict[str, CostRow] = {
     "add": CostRow(
-        layers.add(), arrays(3, GROUPS), arrays(3, SMALL), lambda _, x: x[0] + x[1] + x[2]
+        layers.add(),
+        arrays(3, GROUPS),
+        arrays(3, SMALL),
+        lambda _, x: x[0] + x[1] + x[2],
+        reason=MEMORY_BOUND,
     ),
-    "multiply": CostRow(layers.multiply(), arrays(2, GROUPS), arrays(2, SMALL), product),
-    "multiply four": CostRow(layers.multiply(), arrays(4, GROUPS), arrays(4, SMALL), product),
-    "sum_over": CostRow(layers.sum_over(), GROUPS, SMALL, lambda _, x: x.sum(axis=-1)),
+    "multiply": CostRow(
+        layers.multiply(), arrays(2, GROUPS), arrays(2, SMALL), product, reason=MEMORY_BOUND
+    ),
+    "multiply four": CostRow(
+        layers.multiply(), arrays(4, GROUPS), arrays(4, SMALL), product, reason=MEMORY_BOUND
+    ),
+    "sum_over": CostRow(
+        layers.sum_over(), GROUPS, SMALL, lambda _, x: x.sum(axis=-1), reason=MEMORY_BOUND
+    ),
     "max_over": CostRow(layers.max_over(), GROUPS, SMALL, lambda _, x: x.max(axis=-1)),
     "max_over split": CostRow(
         layers.max_over(ties="split"), GROUPS, SMALL, lambda _, x: x.max(axis=-1)
     ),
     "switch": CostRow(
-        layers.switch(), selected(GROUPS), selected(SMALL), lambda _, x: jnp.where(x[0], x[1], 0)
+        layers.switch(),
+        selected(GROUPS),
+        selected(SMALL),
+        lambda _, x: jnp.where(x[0], x[1], 0),
+        reason=MEMORY_BOUND,
     ),
     "conditional": CostRow(
         conditional(layers.linear(512), b=layers.linear(512)),

@@ -10,6 +10,7 @@ from fnn import compose, layers
 from fnn.layer import Layer, PyTree
 
 KEY = jax.random.key(0)
+AS_DRAWN = jax.random.key(1)  # with which the opponent's one draw comes out as the layer's
 
 
 def _mask(keep: float, shape: Callable[[jax.Array], tuple[int, ...]]) -> Callable[..., PyTree]:
@@ -55,6 +56,21 @@ def _block() -> Layer:
     return compose.chain(layers.linear(256), layers.tanh(), layers.linear(256))
 
 
+def _plain_block(params: PyTree, x: jax.Array) -> jax.Array:
+    up, down = params["body"]["linear_1"], params["body"]["linear_2"]
+    return jnp.tanh(x @ up.w + up.b) @ down.w + down.b
+
+
+def _depth(params: PyTree, x: jax.Array) -> jax.Array:
+    mask = jax.random.bernoulli(KEY, 0.5, (x.shape[0], 1))
+    return x + jnp.where(mask, _plain_block(params, x), 0)
+
+
+def _depth_per_batch(params: PyTree, x: jax.Array) -> jax.Array:
+    kept = jax.random.bernoulli(AS_DRAWN, 0.5)
+    return x + jax.lax.cond(kept, _plain_block, lambda _, x: jnp.zeros_like(x), params, x)
+
+
 ROWS = {
     "dropout": CostRow(
         layers.dropout(0.5),
@@ -85,8 +101,10 @@ ROWS = {
         _connect(False),
         distance=None,
     ),
-    "stochastic_depth": CostRow(compose.stochastic_depth(_block(), 0.5), (128, 256), (8, 256)),
+    "stochastic_depth": CostRow(
+        compose.stochastic_depth(_block(), 0.5), (128, 256), (8, 256), _depth, distance=None
+    ),
     "stochastic_depth per batch": CostRow(
-        compose.stochastic_depth(_block(), 0.5, per="batch"), (128, 256), (8, 256)
+        compose.stochastic_depth(_block(), 0.5, per="batch"), (128, 256), (8, 256), _depth_per_batch
     ),
 }

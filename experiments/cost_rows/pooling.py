@@ -74,6 +74,37 @@ def _adaptive(reduce: Callable[..., jax.Array], outputs: int) -> Plain:
     return run
 
 
+def _pseudorandom(key: jax.Array, end: int, outputs: int) -> jax.Array:
+    drawn = jax.random.randint(key, (), 0, outputs, jnp.int32)
+    return (end * jnp.arange(outputs + 1, dtype=jnp.int32) + drawn) // outputs
+
+
+def _random(key: jax.Array, end: int, outputs: int) -> jax.Array:
+    step, longer = divmod(end, outputs)
+    steps = jax.random.permutation(
+        key, jnp.asarray([step + 1] * longer + [step] * (outputs - longer))
+    )
+    return jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(steps, dtype=jnp.int32)])
+
+
+def _fractional(borders: Callable[[jax.Array, int, int], jax.Array]) -> Plain:
+    """The pixels of each region gathered, a short one's last pixel twice, and their maximum."""
+
+    def on_axis(x: jax.Array, axis: int) -> jax.Array:
+        n = x.shape[axis]
+        outputs = int(n / 2**0.5)
+        a = borders(jax.random.fold_in(jax.random.key(0), axis - 1), n - 1, outputs)
+        longest = -(-(n - 1) // outputs) + 1
+        pixels = jnp.minimum(a[:-1, None] + jnp.arange(longest), a[1:, None])
+        return jnp.take(x, pixels, axis=axis).max(axis=axis + 1)
+
+    def run(params: PyTree, x: jax.Array) -> jax.Array:
+        del params
+        return on_axis(on_axis(x, 1), 2)
+
+    return run
+
+
 REAL, SMALL = (128, 28, 28, 32), (4, 8, 8, 4)
 
 ROWS = {
@@ -84,6 +115,9 @@ ROWS = {
         REAL,
         SMALL,
         _maximum((3, 3), (2, 2), "SAME"),
+    ),
+    "max_pool 20x20": CostRow(
+        layers.max_pool(20), (32, 40, 40, 32), (2, 40, 20, 3), _maximum((20, 20), (20, 20))
     ),
     "max_pool 2 of signals": CostRow(
         layers.max_pool(2), (128, 784, 32), (4, 64, 4), _maximum((2,), (2,))
@@ -109,5 +143,13 @@ ROWS = {
     "adaptive_max_pool 5": CostRow(
         layers.adaptive_max_pool(5), (32, 28, 28, 32), SMALL, _adaptive(jnp.max, 5)
     ),
-    "fractional_max_pool": CostRow(layers.fractional_max_pool(2**0.5), (32, 28, 28, 32), SMALL),
+    "fractional_max_pool": CostRow(
+        layers.fractional_max_pool(2**0.5), (32, 28, 28, 32), SMALL, _fractional(_pseudorandom)
+    ),
+    "fractional_max_pool, random": CostRow(
+        layers.fractional_max_pool(2**0.5, regions="random"),
+        (32, 28, 28, 32),
+        SMALL,
+        _fractional(_random),
+    ),
 }

@@ -1,13 +1,15 @@
 """Embeddings and recurrent networks, against loops with the projection of the input in front."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cost_rows.row import CostRow
+from experiments.cost_rows.row import CostRow, Drawn
 from fnn import layers
+from fnn.compose import bidirectional
 from fnn.layer import Layer, PyTree
 
 REAL, SMALL = (32, 64, 128), (8, 16, 16)  # N, T, D
@@ -65,6 +67,63 @@ def gru_step(params: PyTree, carry: PyTree, a: jax.Array) -> PyTree:
     return (1 - z) * n + z * h, unused
 
 
+def gru_before_step(params: PyTree, carry: PyTree, a: jax.Array) -> PyTree:
+    """A step of a GRU whose reset gate acts before the product, as in the paper."""
+    h, unused = carry
+    units = h.shape[-1]
+    a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
+    q_r, q_z = jnp.split(h @ params.w_h[:, : 2 * units], 2, axis=-1)
+    r, z = jax.nn.sigmoid(a_r + q_r), jax.nn.sigmoid(a_z + q_z)
+    n = jnp.tanh(a_n + (r * h) @ params.w_h[:, 2 * units :])
+    return (1 - z) * n + z * h, unused
+
+
+def both_ways(params: PyTree, x: jax.Array) -> jax.Array:
+    """Two LSTMs, one on the sequence turned around."""
+    run = over_time(lstm_step)
+    turned = jnp.flip(run(params["reverse"], jnp.flip(x, axis=1)), axis=1)
+    return jnp.concatenate([run(params["forward"], x), turned], axis=-1)
+
+
+def lstm_once(params: PyTree, x: PyTree) -> PyTree:
+    """One step, its product of the input included."""
+    carry, x = x
+    h, c = lstm_step(params, carry, x @ params.w_x + params.b)
+    return layers.LSTMCarry(h, c), h
+
+
+def once(step: Callable[..., PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
+    """One step of a network without a cell."""
+
+    def run(params: PyTree, x: PyTree) -> PyTree:
+        carry, x = x
+        h, _ = step(params, (carry.h, ()), x @ params.w_x + params.b)
+        return layers.HiddenCarry(h), h
+
+    return run
+
+
+def carried(carry: Callable[..., PyTree], arrays: int, *shape: int) -> Drawn:
+    """A carry of so many arrays, and an input as wide."""
+
+    def draw(rng: np.random.Generator) -> PyTree:
+        h = [rng.standard_normal(shape, np.float32) for _ in range(arrays)]
+        return carry(*h), rng.standard_normal(shape, np.float32)
+
+    return draw
+
+
+def cell(
+    build: Callable[..., Layer],
+    carry: Callable[..., PyTree],
+    arrays: int,
+    plain: Callable[[PyTree, PyTree], PyTree],
+) -> CostRow:
+    """Many units, one step."""
+    draw = partial(carried, carry, arrays)
+    return CostRow(build(UNITS), draw(32, UNITS), draw(4, UNITS), plain)
+
+
 def row(build: Callable[..., Layer], step: Callable[..., PyTree]) -> CostRow:
     """Many units."""
     return CostRow(build(UNITS), REAL, SMALL, over_time(step))
@@ -76,6 +135,18 @@ ROWS = {
     "rnn": row(layers.rnn, rnn_step),
     "lstm": row(layers.lstm, lstm_step),
     "gru": row(layers.gru, gru_step),
+    "gru, reset before": row(partial(layers.gru, reset="before"), gru_before_step),
+    "bidirectional lstm": CostRow(
+        bidirectional(partial(layers.lstm, UNITS)), REAL, (2, 3, 4), both_ways
+    ),
+    "rnn_cell": cell(layers.rnn_cell, layers.HiddenCarry, 1, once(rnn_step)),
+    "lstm_cell": cell(layers.lstm_cell, layers.LSTMCarry, 2, lstm_once),
+    "gru_cell": cell(
+        layers.gru_cell,
+        layers.HiddenCarry,
+        1,
+        once(gru_step),
+    ),
     "lstm of few units": CostRow(layers.lstm(FEW), SMALL, SMALL, over_time(lstm_step)),
     "lstm of a long sequence": CostRow(
         layers.lstm(128), (64, 128, 64), SMALL, over_time(lstm_step)

@@ -30,6 +30,10 @@ class Problem(NamedTuple):
 class Costed(Protocol):
     """A row: a layer, a loss or a network at its sizes."""
 
+    @property
+    def reason(self) -> str:
+        """Why the hand-written program is not cheaper, where that is known; else nothing."""
+
     def problem(self, size: Size, dtype: Any, *, in_scan: bool) -> Problem: ...
 
 
@@ -41,10 +45,12 @@ class CostRow:
     real: Drawn  # the shape of x, or what draws x where it is not one array of normal numbers
     small: Drawn
     # ``plain(params, x) -> y``, the best plain forward of an expert; None is the layer's own.
-    plain: Callable[[PyTree, PyTree], PyTree] | None = None
+    plain: Callable[..., PyTree] | None = None
     batch_in_scan: int | None = None  # a smaller batch, where autodiff in a scan takes seconds
     # How far apart the two may be, relative to the largest; None if `plain` draws other numbers.
     distance: float | None = 2e-5
+    takes_state: bool = False  # whether `plain` is of (params, state, x)
+    reason: str = ""
 
     def problem(self, size: Size, dtype: Any, *, in_scan: bool) -> Problem:
         key = jax.random.key(0)
@@ -67,7 +73,7 @@ class CostRow:
             def run(params: PyTree, floats: PyTree) -> PyTree:
                 x = merge(floats, others)
                 if self.plain is not None:
-                    return self.plain(params, x)
+                    return self.plain(*((params, state, x) if self.takes_state else (params, x)))
                 return self.layer.forward(params, state, x, key)[0]
 
             y, pull = jax.vjp(run, *moving)
@@ -85,6 +91,7 @@ class LossCostRow:
     small: Drawn
     target: Callable[[PyTree, np.random.Generator], PyTree]  # of that prediction
     plain: Callable[[PyTree, PyTree], jax.Array] | None = None  # (prediction, target) -> losses
+    reason: str = ""
 
     def problem(self, size: Size, dtype: Any, *, in_scan: bool) -> Problem:
         del in_scan  # the same batch
@@ -121,6 +128,7 @@ class NetworkRow:
     small: tuple[int, ...]
     batch_in_scan: int | None = None
     classes: int = 10
+    reason: str = ""
 
     def problem(self, size: Size, dtype: Any, *, in_scan: bool) -> Problem:
         shape = self.real if size == "real" else self.small
