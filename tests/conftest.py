@@ -1,6 +1,8 @@
 """Strict settings for every test: no promotion by accident, and one seed per test that is printed."""
 
+import os
 import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -16,6 +18,23 @@ PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
 jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+# A program of the quick tests runs once or twice, so compiling is three fifths of their time. Without the
+# optimizations of LLVM, and with the emitter of loops that XLA had before, it takes a quarter of it. The
+# slow tests, and tests run without `-m "not slow"`, run what users run.
+QUICKLY_COMPILED = [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+]
+if version("jaxlib").startswith("0.10."):  # later ones know no other emitter, and end at the flag
+    QUICKLY_COMPILED.append("--xla_cpu_use_fusion_emitters=false")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how programs are compiled, before the first one is."""
+    if config.option.markexpr == "not slow":
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY_COMPILED])
 
 
 # Compiled programs pile up, a gigabyte in a thousand tests, and few are of use to a later test.

@@ -5,7 +5,7 @@ the hand-written gradient, `jax.vjp` and `jax.jvp` of the plain forward differ. 
 the table that `experiments/hard_inputs.py` prints.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -62,12 +62,25 @@ def hard_inputs(x: PyTree, batched: bool) -> dict[str, PyTree]:
     if batched:
         kinds["one example"] = jax.tree.map(lambda leaf: leaf[:1], x)
         kinds["empty batch"] = jax.tree.map(lambda leaf: leaf[:0], x)
-    long = {leaf.shape[1] for leaf in leaves if leaf.ndim >= 3}
-    if batched and len(long) == 1:
-        kinds["no time"] = jax.tree.map(
-            lambda leaf: leaf[:, :0] if leaf.ndim >= 2 and leaf.shape[1] in long else leaf, x
-        )
+    if batched and len(times(x)) == 1:
+        kinds["no time"] = without_time(x, times(x))
     return kinds
+
+
+def times(x: PyTree) -> set[int]:
+    """How long the sequences (or how high the images) of x are."""
+    return {leaf.shape[1] for leaf in jax.tree.leaves(x) if leaf.ndim >= 3}
+
+
+def without_time(tree: PyTree, long: Collection[int]) -> PyTree:
+    """The same without any step: of a mask or of integers all axes of that length but the first go."""
+
+    def cut(leaf: np.ndarray) -> np.ndarray:
+        if floating(leaf):  # with two axes it is no sequence, but a carry, whatever its width
+            return leaf[:, :0] if leaf.ndim >= 3 and leaf.shape[1] in long else leaf
+        return leaf[(..., *(slice(0 if size in long else None) for size in leaf.shape[1:]))]
+
+    return jax.tree.map(cut, tree)
 
 
 def uneven(tree: PyTree, phase: float) -> PyTree:
@@ -125,7 +138,7 @@ def three_ways(
             tangent = uneven(at, 2.0)
             moved = jax.jvp(function, (at,), (tangent,))[1]
             identities[name] = (*inner(dy, moved), *inner(gradient, tangent))
-    return {"y": y, "hand": by_hand, "reverse": reverse, "forward": identities}
+    return {"hand": by_hand, "reverse": reverse, "forward": identities}
 
 
 def disagreement(found: Mapping[str, Any], tolerance: float, small: float) -> str:
@@ -157,21 +170,31 @@ def verdicts(
     kinds: Mapping[str, PyTree],
     run: Callable[[PyTree], Mapping[str, Any]],
     tolerance: float,
-    refuses_empty_batch: bool,
+    refused: Collection[str] = (),
 ) -> dict[str, str]:
-    """The kinds at which the three disagree, and how."""
+    """The kinds at which the three disagree, and how; those that are `refused` must be, with a reason."""
     found = {}
     for kind, x in kinds.items():
         bound = max(tolerance, FAR_TOLERANCE) if kind == "mean 1e4" else tolerance
         try:
             small = 1e-32 if kind == "subnormal" else 0.1
             words = disagreement(run(x), bound, small)
+            words = "not refused, as the row says" if kind in refused else words
         except (ValueError, TypeError) as error:
-            may_refuse = kind == "no time" or (kind == "empty batch" and refuses_empty_batch)
-            words = "" if may_refuse and "expected" in str(error) else f"{error!r}"
+            words = "" if kind in refused and "expected" in str(error) else f"{error!r}"
         if words:
             found[kind] = words
     return found
+
+
+def judge(found: Mapping[str, str], stated: Mapping[str, str], kinds: Collection[str]) -> None:
+    """Fail for what is not stated, and for what is stated and not so."""
+    unstated = {kind: words for kind, words in found.items() if kind not in stated}
+    assert not unstated, "\n".join(f"{kind}: {words}" for kind, words in unstated.items())
+    assert set(stated) <= set(kinds), (
+        f"`hard` names kinds that there are not: {set(stated) - set(kinds)}"
+    )
+    assert set(stated) <= set(found), f"`hard` excuses what agrees: {set(stated) - set(found)}"
 
 
 def floating(leaf: Any) -> bool:
@@ -199,7 +222,7 @@ def layer_verdicts(
 
     kinds = hard_inputs(x, row.batched)
     tolerance = max(row.f32_tolerance, 1e-4)
-    return list(kinds), verdicts(kinds, run, tolerance, row.refuses_empty_batch)
+    return list(kinds), verdicts(kinds, run, tolerance, row.refused)
 
 
 def loss_verdicts(row: Any, rng: np.random.Generator) -> tuple[list[str], dict[str, str]]:
@@ -217,10 +240,14 @@ def loss_verdicts(row: Any, rng: np.random.Generator) -> tuple[list[str], dict[s
 
         return three_ways(lambda p, x: loss.forward(x, target)[0], hand, (), prediction)
 
-    inputs = hard_inputs(prediction, len(examples) == 1)
-    inputs.pop("no time", None)
-    kinds = {kind: (x, first(target, jax.tree.leaves(x)[0].shape[0])) for kind, x in inputs.items()}
-    return list(kinds), verdicts(kinds, run, 1e-4, row.refuses_empty_batch)
+    kinds = {kind: (prediction, change(target)) for kind, change in row.hard_targets.items()}
+    for kind, x in hard_inputs(prediction, len(examples) == 1).items():
+        fitting = first(target, jax.tree.leaves(x)[0].shape[0])
+        if kind == "no time":
+            fitting = without_time(target, times(prediction))
+        change = row.hard_targets.get(kind, lambda target: target)
+        kinds[kind] = x, change(fitting)
+    return list(kinds), verdicts(kinds, run, 1e-4)
 
 
 def first(tree: PyTree, n: int) -> PyTree:
