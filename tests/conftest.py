@@ -37,16 +37,27 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY_COMPILED])
 
 
-# Compiled programs pile up, a gigabyte in a thousand tests, and few are of use to a later test.
+# Compiled programs pile up, a gigabyte in a thousand tests, and few are of use to a later test. Each has
+# mappings of memory, too, of which Linux grants a process 65,530: one more, and XLA ends the process.
 TESTS_BETWEEN_CLEARINGS = 250
+TESTS_BETWEEN_COUNTS = 10  # counting takes milliseconds
+MOST_MAPPINGS = 20_000
+MAPPINGS = Path("/proc/self/maps")
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Forget all compiled programs now and then."""
     done = item.config.stash.get(_DONE, 0) + 1
     item.config.stash[_DONE] = done
-    if done % TESTS_BETWEEN_CLEARINGS == 0:
+    if done % TESTS_BETWEEN_CLEARINGS == 0 or (
+        done % TESTS_BETWEEN_COUNTS == 0 and mappings() > MOST_MAPPINGS
+    ):
         jax.clear_caches()
+
+
+def mappings() -> int:
+    """How many mappings of memory this process has; 0 where the system does not say."""
+    return MAPPINGS.read_bytes().count(b"\n") if MAPPINGS.exists() else 0
 
 
 _DONE = pytest.StashKey[int]()
