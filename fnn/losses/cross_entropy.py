@@ -14,10 +14,12 @@ from fnn.losses.targets import (
     as_given,
     as_labels,
     as_prediction,
+    check_ignored,
     is_label,
     labels_that_count,
     mass_of,
     poisoned,
+    poisoned_cotangent,
 )
 
 
@@ -68,6 +70,7 @@ def softmax_cross_entropy(
     name = "softmax_cross_entropy"
     if not 0 <= smoothing < 1:
         raise ValueError(f"{name}: expected 0 <= smoothing < 1, got {smoothing}")
+    check_ignored(name, ignore)
     weights = None if class_weights is None else as_class_weights(name, class_weights)
 
     def mass(target: Array, logits: Array, dtype: Any) -> Array:
@@ -91,6 +94,8 @@ def softmax_cross_entropy(
                 f"{name}: expected {logits.shape[-1]} class weights for logits of shape "
                 f"{logits.shape}, got {weights.size}"
             )
+        if ignore is not None:  # not even by a NaN, of which autodiff would make 0 · NaN
+            logits = jnp.where((target == ignore)[..., None], 0, logits)
         wide = logits.astype(accumulation_dtype(logits.dtype))
         top, total = centred_sum_exp(wide)
         labels = jnp.issubdtype(target.dtype, jnp.integer)
@@ -120,13 +125,14 @@ def softmax_cross_entropy(
         g = as_arrays(dlosses).astype(top.dtype)
         labels = jnp.issubdtype(target.dtype, jnp.integer)
         if labels:
-            g = poisoned(is_label(target, logits.shape[-1], ignore), g)
+            g = poisoned_cotangent(is_label(target, logits.shape[-1], ignore), g)
+        if ignore is not None:
+            g = jnp.where(target == ignore, 0, g)
         g = g[..., None]
+        if not labels:
+            q = jnp.where(g == 0, 0, q)
         all_of_it = g if labels and weights is None else g * q.sum(axis=-1, keepdims=True)
-        dlogits = (exponential * (all_of_it / total) - g * q).astype(logits.dtype)
-        if ignore is not None:  # a select, since 0 · NaN is NaN
-            dlogits = jnp.where((target == ignore)[..., None], 0, dlogits)
-        return dlogits
+        return (exponential * (all_of_it / total) - g * q).astype(logits.dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         labels = labels_that_count(classes, ignore)
@@ -187,6 +193,6 @@ def _check(name: str, logits: Any, target: Any, ignore: int | None) -> tuple[Arr
     if ignore is not None:
         raise ValueError(
             f"{name}: expected integer targets, of which {ignore} is ignored, got {kind}; where "
-            "targets are probabilities, a row of zeros does not count"
+            "targets are probabilities, give such an example a weight of 0 in the mean"
         )
     return logits, as_distribution(name, target, logits.shape)

@@ -10,7 +10,7 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, as_arrays
 from fnn.losses.cross_entropy import log_sum_exp
 from fnn.losses.loss import Loss
-from fnn.losses.targets import as_integers, as_prediction, poisoned
+from fnn.losses.targets import as_integers, as_prediction, poisoned, poisoned_cotangent
 
 
 class CTCTarget(NamedTuple):
@@ -124,7 +124,7 @@ def ctc(*, blank: int = 0, infeasible: float = np.inf) -> Loss:
         _, shares = jax.lax.scan(body, last, steps, reverse=True)
         softmax = jnp.exp(wide - normalizers)
         difference = softmax - _by_class(shares, paths, softmax.shape[-1], blank)
-        g = poisoned(valid, as_arrays(dlosses).astype(wide.dtype))
+        g = poisoned_cotangent(valid, as_arrays(dlosses).astype(wide.dtype))
         g = jnp.where(possible | ~valid, g, 0)[:, None, None]
         # Selects, since the frames that do not count may hold a NaN.
         counts = paths.frames[..., None] & possible[:, None, None]

@@ -10,7 +10,7 @@ from fnn.dtypes import accumulation_dtype
 from fnn.layer import Array, PyTree, Static, as_arrays
 from fnn.losses.cross_entropy import check_scores
 from fnn.losses.loss import Loss
-from fnn.losses.targets import as_labels, is_label, poisoned
+from fnn.losses.targets import as_labels, is_label, poisoned, poisoned_cotangent
 
 
 class HingeSumCache(NamedTuple):
@@ -67,12 +67,12 @@ def hinge(
         raise ValueError(f"hinge: expected 0 < margin < ∞, got {margin}")
     name = f"hinge({form})"
 
-    def h(m: Array) -> tuple[Array, Array]:
-        """h and h′. Selects, by which a NaN stays one, and m = 0 has a derivative of 0."""
-        positive = jnp.where(m <= 0, 0, m)
+    def slope_of(scores: Array, base: Array) -> Array:
+        """h′. By comparisons, as ∞ - ∞ would be NaN; a NaN of the scores stays one."""
         if squared:
-            return positive * positive, 2 * positive
-        return positive, jnp.where(m > 0, 1, jnp.where(jnp.isnan(m), m, 0))
+            return jnp.where(scores <= base, 0, 2 * (scores - base))
+        above = jnp.where(scores > base, 1, jnp.nan).astype(base.dtype)
+        return jnp.where(scores <= base, 0, above)
 
     def forward(scores: PyTree, target: PyTree) -> tuple[Array, HingeSumCache | HingeMaxCache]:
         scores = check_scores(name, scores, "scores")
@@ -95,7 +95,9 @@ def hinge(
             found = (others == top) | jnp.isnan(others)
             first = jnp.where(found, number, scores.shape[-1]).min(axis=-1, keepdims=True)
             rival = jnp.take_along_axis(wide, first, axis=-1, mode="clip")
-            value, slope = h(rival - (own - margin))
+            base = own - margin
+            missing = jnp.where(rival <= base, 0, rival - base)
+            value, slope = missing * missing if squared else missing, slope_of(rival, base)
             alone = first == target[..., None]  # there is no other class, or it cannot be
             losses = jnp.where(alone, 0, value)[..., 0]
             like = Static((scores.shape, scores.dtype))
@@ -106,7 +108,7 @@ def hinge(
         if isinstance(cache, HingeSumCache):
             shape, dtype = cache.scores.shape, cache.scores.dtype
             label, _ = _label(cache.target, shape)
-            slope = h(cache.scores.astype(cache.base.dtype) - cache.base)[1]
+            slope = slope_of(cache.scores.astype(cache.base.dtype), cache.base)
             total = cache.total
         else:
             shape, dtype = cache.like.value
@@ -115,8 +117,9 @@ def hinge(
             total = cache.slope
         g = as_arrays(dlosses).astype(slope.dtype)[..., None]
         valid = is_label(cache.target, shape[-1])[..., None]
-        own = poisoned(valid, -g * total)  # a select, else XLA:CPU writes a whole array of its rows
-        return jnp.where(label, own, poisoned(valid, g) * slope).astype(dtype)
+        # A select comes last, else XLA:CPU writes a whole array of its rows.
+        own = poisoned(valid | (g == 0), -g * total)
+        return jnp.where(label, own, poisoned_cotangent(valid, g) * slope).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.zeros((classes, classes)), np.arange(classes)

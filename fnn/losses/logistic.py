@@ -18,6 +18,7 @@ from fnn.losses.targets import (
     is_fraction,
     is_label,
     poisoned,
+    poisoned_cotangent,
 )
 
 
@@ -84,8 +85,9 @@ def binary_focal(
         dz = c · g · (α · t · f′(z) - (1 - α) · (1 - t) · f′(-z))
 
     Without α both sides count 1, and γ = 0 is then `binary_logistic`; a t between 0 and 1 is the mean
-    over a yes and a no. At an infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1. The
-    sum is over all axes but the first; c is 1 for "sum" and one over the number of terms for "mean".
+    over a yes and a no. At an infinite loss, z = -∞ for a yes, the gradient is that of the limit, -1 (or
+    -α). The sum is over all axes but the first; c is 1 for "sum" and one over the number of terms for
+    "mean".
     Shapes: z and t (N, …), losses (N,), at least float32. Cache: z and t.
     Source: Lin, Goyal, Girshick, He, Dollár (2017).
 
@@ -162,7 +164,7 @@ def softmax_focal(gamma: float = 2.0) -> Loss:
         rest, label = others(logits, target, m.dtype)
         exponential = jnp.exp(rest - top)  # in one `jit`, XLA keeps forward's
         g = as_arrays(dlosses).astype(m.dtype)
-        g = poisoned(is_label(target, logits.shape[-1]), g)[..., None]
+        g = poisoned_cotangent(is_label(target, logits.shape[-1]), g)[..., None]
         slope = g * _slope(jax.nn.softplus(m), jax.nn.softplus(-m), gamma)
         share = slope / jnp.where(total == 0, 1, total)  # no other class can be
         return jnp.where(label, slope, -share * exponential).astype(logits.dtype)
@@ -199,7 +201,9 @@ def _binary(name: str, reduction: str, value: Any, slope: Any) -> Loss:
         target = as_fractions(name, target, z.shape)
         wide = z.astype(accumulation_dtype(z.dtype))
         t = target.astype(wide.dtype)
-        losses = poisoned(is_fraction(t), value(wide, t)).sum(axis=tuple(range(1, z.ndim)))
+        valid = is_fraction(t)
+        losses = poisoned(valid, value(wide, jnp.where(valid, t, 0)))
+        losses = losses.sum(axis=tuple(range(1, z.ndim)))
         return factor(z) * losses, LogisticCache(z, target)
 
     def backward(cache: LogisticCache, dlosses: Array) -> Array:
@@ -207,7 +211,9 @@ def _binary(name: str, reduction: str, value: Any, slope: Any) -> Loss:
         wide = z.astype(accumulation_dtype(z.dtype))
         t = target.astype(wide.dtype)
         g = factor(z) * as_arrays(dlosses).astype(wide.dtype).reshape(-1, *(1,) * (z.ndim - 1))
-        return (g * poisoned(is_fraction(t), slope(wide, t))).astype(z.dtype)
+        valid = is_fraction(t)
+        g = poisoned_cotangent(valid, jnp.broadcast_to(g, z.shape))
+        return (g * slope(wide, jnp.where(valid, t, 0))).astype(z.dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         """As many yes as no, of as many labels an example as there are classes."""

@@ -92,11 +92,12 @@ def cross_entropy() -> Loss:
         shape, dtype = like.value
         g = as_arrays(dlosses).astype(y.dtype)[..., None]
         if jnp.issubdtype(target.dtype, jnp.integer):
-            slope = -g / y
+            slope = jnp.where(g == 0, 0, -g / y)  # what does not count may be 0, or no class
             classes = jax.lax.broadcasted_iota(target.dtype, shape, len(shape) - 1)
             counts = (classes == target[..., None]) | jnp.isnan(slope)
             return jnp.where(counts, slope, 0).astype(dtype)
-        return (-g * (mass_of(target, y.dtype) / y)).astype(dtype)
+        slope = -g * (mass_of(target, y.dtype) / y)
+        return jnp.where(g == 0, 0, slope).astype(dtype)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.full((classes, classes), 1 / classes), np.arange(classes)
@@ -135,8 +136,8 @@ def kl_divergence() -> Loss:
     def backward(cache: DivergenceCache, dlosses: Array) -> Array:
         target, dtype = cache
         p = mass_of(target, accumulation_dtype(dtype.value))
-        g = as_arrays(dlosses).astype(p.dtype)
-        return (-g[..., None] * p).astype(dtype.value)
+        g = as_arrays(dlosses).astype(p.dtype)[..., None]
+        return jnp.where(g == 0, 0, -g * p).astype(dtype.value)
 
     def chance(classes: int) -> tuple[PyTree, PyTree]:
         return np.full((classes, classes), -np.log(classes)), np.eye(classes)

@@ -2,7 +2,8 @@
 
 Values are known outside of `jit`; a target that means nothing then raises, naming the first. Inside,
 where nothing can be looked at, `poisoned` turns such an example's loss and gradient into NaN, which
-`train.step` stops at. No target is ever taken for another one.
+`train.step` stops at; the gradient of an example whose weight is 0 stays 0. No target is ever taken for
+another one.
 """
 
 from collections.abc import Callable
@@ -118,6 +119,19 @@ def no_target(name: str, target: PyTree) -> None:
         )
 
 
+def check_ignored(name: str, ignore: Any) -> None:
+    """Refuse what no label is equal to.
+
+    Raises:
+      ValueError: it is neither None nor an int that int32 holds.
+    """
+    if ignore is None:
+        return
+    whole = isinstance(ignore, int | np.integer) and not isinstance(ignore, bool)
+    if not whole or not -(2**31) <= ignore < 2**31:
+        raise ValueError(f"{name}: expected an int32 label to ignore, or None, got {ignore!r}")
+
+
 def is_label(labels: Any, classes: int, ignore: int | None = None) -> Any:
     """Which labels are a class, or the one that is ignored."""
     valid = (labels >= 0) & (labels < classes)
@@ -148,6 +162,14 @@ def mass_of(target: Array, dtype: Any) -> Array:
 def poisoned(valid: Array, x: Array) -> Array:
     """`x` with NaN where the target means nothing, instead of training on something else."""
     return jnp.where(valid, x, jnp.nan)
+
+
+def poisoned_cotangent(valid: Array, g: Array) -> Array:
+    """dL/dloss with NaN where the target means nothing, but for examples that do not count.
+
+    An example whose weight is 0, such as padding, has a g of 0; its target may be anything.
+    """
+    return jnp.where(valid | (g == 0), g, jnp.nan)
 
 
 def look(name: str, values: Any, valid: Callable[[Any], Any], wanted: str) -> None:

@@ -10,7 +10,15 @@ from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array, PyTree, as_arrays
 from fnn.losses.loss import Loss
 from fnn.losses.projection import Projected
-from fnn.losses.targets import as_labels, as_prediction, is_label, labels_that_count, poisoned
+from fnn.losses.targets import (
+    as_labels,
+    as_prediction,
+    check_ignored,
+    is_label,
+    labels_that_count,
+    poisoned,
+    poisoned_cotangent,
+)
 
 
 class VocabularyCache(NamedTuple):
@@ -56,6 +64,7 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
     name = "linear_softmax_cross_entropy"
     if chunk < 1:
         raise ValueError(f"{name}: expected a chunk of one class at least, got {chunk}")
+    check_ignored(name, ignore)
 
     def forward(factors: PyTree, target: PyTree) -> tuple[Array, VocabularyCache]:
         factors = _check(name, factors)
@@ -93,14 +102,15 @@ def linear_softmax_cross_entropy(chunk: int = 512, *, ignore: int | None = None)
     def backward(cache: VocabularyCache, dlosses: Array) -> Projected:
         factors, normalizer, target = cache
         classes, rows, wide = factors.w.shape[1], _rows(factors), normalizer.dtype
-        g = poisoned(is_label(target, classes, ignore), as_arrays(dlosses).astype(wide))
+        g = as_arrays(dlosses).astype(wide)
+        g = poisoned_cotangent(is_label(target, classes, ignore), g)
         g, labels = g.reshape(-1, 1), target.reshape(-1, 1)
 
         def body(carry: Projected, block: tuple[Array, Array]) -> tuple[Projected, None]:
             start, fresh = block
             logits, classes_here = _logits(rows, start, size, wide)
             softmax = jnp.exp(logits - normalizer[:, None])
-            hit = (classes_here == labels).astype(wide)
+            hit = (classes_here.astype(labels.dtype) == labels).astype(wide)
             dlogits = (g * (softmax - hit)).astype(computing_dtype(*factors))
             if ignore is not None:
                 dlogits = jnp.where(labels == ignore, 0, dlogits)

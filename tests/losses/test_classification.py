@@ -73,6 +73,22 @@ class TestHinge:
         assert np.isfinite(gradient[1]).all()
         assert np.isnan(gradient[2]).any()
 
+    @pytest.mark.parametrize("squared", [False, True])
+    @pytest.mark.parametrize("form", ["sum", "max"])
+    def test_an_infinite_score_of_the_label_and_of_another(self, form, squared):
+        """Neither is above the other, so that nothing is missing between them."""
+        loss, scores = losses.hinge(form, squared=squared), [[np.inf, np.inf, 0]]
+        values, gradient = run(loss, scores, np.asarray([0]))
+        np.testing.assert_array_equal(values, [0])
+        np.testing.assert_array_equal(gradient, [[0, 0, 0]])
+        by_autodiff = jax.grad(lambda s: loss.forward(s, np.asarray([0]))[0].sum())
+        np.testing.assert_array_equal(by_autodiff(jnp.asarray(scores)), [[0, 0, 0]])
+        impossible = [[-np.inf, -np.inf, 0]]
+        values, gradient = run(loss, impossible, np.asarray([0]))
+        slope = np.inf if squared else 1
+        np.testing.assert_array_equal(values, [np.inf])
+        np.testing.assert_array_equal(gradient, [[-slope, 0, slope]])
+
     def test_options_that_make_no_sense(self):
         with pytest.raises(ValueError, match="form 'sum' or 'max', got 'mean'"):
             losses.hinge("mean")

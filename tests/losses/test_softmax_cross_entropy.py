@@ -209,13 +209,17 @@ def test_an_ignored_label_does_not_count_whatever_its_logits(ignore, traced):
     np.testing.assert_allclose(values, [np.log1p(np.e), 0, np.log(2)], rtol=1e-6)
     np.testing.assert_array_equal(gradient[1], 0)
     assert (np.asarray(gradient[::2]) != 0).all()
+    labels = np.asarray([0, ignore, 0])
+    value = jax.jit(lambda z: loss.forward(z, labels)[0])
+    np.testing.assert_array_equal(jax.vjp(value, logits)[1](jnp.ones(3))[0][1], 0)
+    np.testing.assert_array_equal(jax.jvp(value, (logits,), (jnp.ones((3, 2)),))[1][1], 0)
 
 
 def test_only_the_label_that_is_ignored_is():
     loss = losses.softmax_cross_entropy(ignore=-1)
     with pytest.raises(ValueError, match=r"labels in \[0, 2\), got -2 at example \(1,\)"):
         loss.forward(jnp.zeros((2, 2)), np.asarray([-1, -2]))
-    with pytest.raises(ValueError, match="row of zeros does not count"):
+    with pytest.raises(ValueError, match="integer targets, of which -1 is ignored, got float32"):
         loss.forward(jnp.zeros((2, 2)), np.zeros((2, 2), np.float32))
 
 
@@ -234,6 +238,10 @@ def test_cached_are_the_logits_and_two_numbers_an_example():
 def test_options_that_make_no_sense():
     with pytest.raises(ValueError, match=r"0 <= smoothing < 1, got 1"):
         losses.softmax_cross_entropy(smoothing=1)
+    for ignore in (1.5, True, "a", 2**40):
+        for build in (losses.softmax_cross_entropy, losses.linear_softmax_cross_entropy):
+            with pytest.raises(ValueError, match=f"int32 label to ignore, or None, got {ignore!r}"):
+                build(ignore=ignore)
     for weights in ((1, -1), (1, np.nan), 2):
         with pytest.raises(ValueError, match=r"vector of class weights >= 0"):
             losses.softmax_cross_entropy(class_weights=weights)

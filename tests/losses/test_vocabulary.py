@@ -190,6 +190,21 @@ def test_narrow_activations_over_wide_parameters(rng):
     assert gradient.x.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint32, np.int64, np.uint64], ids=str)
+def test_labels_of_any_integer_dtype(rng, dtype):
+    """Where jax promotes nothing by itself, and holds 64 bits."""
+    factors, labels = problem(rng)
+    loss = losses.linear_softmax_cross_entropy(chunk=4)
+
+    def run(labels):
+        values, cache = loss.forward(factors, labels)
+        return values, loss.backward(cache, jnp.ones_like(values))
+
+    expected = run(labels)
+    with jax.enable_x64(True):
+        jax.tree.map(np.testing.assert_array_equal, run(np.asarray(labels, dtype)), expected)
+
+
 def test_bad_input(rng):
     factors, labels = problem(rng)
     loss = losses.linear_softmax_cross_entropy()
