@@ -4,6 +4,7 @@ The contract is `fnn.layer`; containers are here at the top, and the rest is in 
 
     layers, losses, initializers    what networks are made of
     models                          networks that are ready to use
+    neighbours                      the first baseline, with nothing to train
     optimizers                      optimizers, minimizers, schedules, and what goes around them
     gradient, check                 gradients by hand, and the proof that they are right
     data, augment                   reading, splitting and preparing data; changing it on the device

@@ -1,7 +1,7 @@
 """K nearest neighbours, exact: the first baseline of any classifier, with nothing to train.
 
 All the work is left to prediction, which compares a query with every example. That is done block by
-block, so that memory does not grow with the number of either.
+block, so that the distances of all pairs are never held.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.dtypes import accumulation_dtype, computing_dtype, parameter_dtype
+from fnn.dtypes import accumulation_dtype, computing_dtype
 from fnn.layer import Array
 from fnn.losses.targets import as_given, is_label, look
 
@@ -45,9 +45,13 @@ def nearest(
     """The k nearest of `examples` to each query.
 
     "l1" is the distance ``Σ |q - x|``, "l2" is ``√Σ (q - x)²``, both from sums of differences in float32
-    at least. Of equal distances the lower row is nearer. A NaN is nearer than any number, so that it is
+    at least. Of equal sums the lower row is nearer. A NaN is nearer than any number, so that it is
     seen. For l2, ``|q|² - 2 q x + |x|²``, which is a matrix product, finds some more than k candidates,
     whose differences decide; where its rounding could have missed one, the differences of all are taken.
+    Squares of differences have to be numbers: in float32, differences from 1e-19 to 1e19 are safe.
+
+    Memory beside the arguments: two copies of the examples for l1, three for l2, and for l2
+    query_block · (k + 16) rows of them.
 
     Args:
       examples: (N, …) of real floats.
@@ -55,13 +59,13 @@ def nearest(
       k: how many, at most N.
       norm: "l1" or "l2".
       block: examples that are compared at a time.
-      query_block: queries that are; no array of more than block · query_block distances is held.
+      query_block: queries that are; no array of more than max(block, k) · query_block distances is held.
 
     Returns:
       (Q, k) distances, and the rows of the examples, nearest first.
 
     Raises:
-      TypeError: examples or queries are not of real floats.
+      TypeError: examples or queries are not of real floats, or k or a block is no int.
       ValueError: shapes that do not fit, no such norm, or a k or a block out of range.
     """
     rows, asked = _rows("examples", examples), _rows("queries", queries)
@@ -70,6 +74,9 @@ def nearest(
             f"nearest: expected queries (Q, …) shaped like the examples {jnp.shape(examples)}, got "
             f"{jnp.shape(queries)}"
         )
+    for what, number in (("k", k), ("block", block), ("query_block", query_block)):
+        if not isinstance(number, int | np.integer):
+            raise TypeError(f"nearest: expected an int for {what}, got {number!r}")
     if not 1 <= k <= rows.shape[0]:
         raise ValueError(f"nearest: expected 1 <= k <= {rows.shape[0]} examples, got {k}")
     if norm not in NORMS:
@@ -96,7 +103,8 @@ def vote(labels: Any, classes: int) -> Array:
 
     Raises:
       TypeError: labels are not of integers.
-      ValueError: there is no class or no neighbour; a label is out of range.
+      ValueError: labels are no array of numbers; there is no class or no neighbour; a label is out of
+        range.
     """
     given = _labels("vote", labels, classes)
     if given.ndim != 2 or given.shape[1] < 1:
@@ -165,8 +173,11 @@ def _rows(what: str, x: Any) -> Array:
     Raises:
       TypeError, ValueError: x is not of real floats, or no batch of anything.
     """
-    x = jnp.asarray(x)
-    parameter_dtype(x)
+    x = jnp.asarray(as_given("nearest", x, f"{what} of real floats"))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"nearest: expected {what} of a floating dtype, got {x.dtype}; convert them before"
+        )
     if x.ndim < 2 or 0 in x.shape[1:]:
         raise ValueError(f"nearest: expected {what} of shape (N, …) with features, got {x.shape}")
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

@@ -123,11 +123,15 @@ ROWS = np.zeros((4, 2), np.float32)
         ((ROWS, ROWS), {"norm": "l3"}, ValueError, "a norm among .* got 'l3'"),
         ((ROWS, ROWS), {"block": 0}, ValueError, "blocks of at least 1"),
         ((ROWS[0], ROWS[0]), {}, ValueError, r"examples of shape \(N, …\) with features"),
-        ((ROWS.astype(np.uint8), ROWS), {}, TypeError, "floating dtype, got uint8"),
+        ((ROWS.astype(np.uint8), ROWS), {}, TypeError, "examples of a floating dtype, got uint8"),
+        ((ROWS, "four"), {}, ValueError, "expected queries of real floats, got str"),
+        ((None, ROWS), {}, ValueError, "expected examples of real floats, got NoneType"),
+        ((ROWS, ROWS, 2.0), {}, TypeError, "an int for k, got 2.0"),
+        ((ROWS, ROWS), {"block": 2.5}, TypeError, "an int for block, got 2.5"),
     ],
 )
 def test_what_is_refused(arguments, options, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^nearest: .*{message}"):
         neighbours.nearest(*arguments, **options)
 
 
