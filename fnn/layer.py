@@ -26,6 +26,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 PyTree = Any
@@ -162,8 +163,27 @@ def parameter_gradients(layer: Layer, params: PyTree, cache: PyTree, dy: PyTree)
 
 
 def as_arrays(tree: PyTree) -> PyTree:
-    """The same tree with jax arrays for leaves: data and cotangents may arrive as numpy."""
-    return jax.tree.map(jnp.asarray, tree)
+    """The same tree with jax arrays for leaves: data and cotangents may arrive as numpy.
+
+    Raises:
+      ValueError: an integer of numpy does not fit into the dtype that jax has for it.
+    """
+    return jax.tree.map(_as_array, tree)
+
+
+def _as_array(leaf: Any) -> Array:
+    array = jnp.asarray(leaf)
+    given = getattr(leaf, "dtype", array.dtype)
+    if given != array.dtype and jnp.issubdtype(given, jnp.integer):
+        # Cut to 32 bits, a length or an id that is none could become one.
+        limits, numbers = jnp.iinfo(array.dtype), np.asarray(leaf)
+        lost = numbers[(numbers < limits.min) | (numbers > limits.max)]
+        if lost.size:
+            raise ValueError(
+                f"expected integers that {array.dtype} holds, got {lost[0]} of {given}; jax has wider "
+                "ones if jax_enable_x64 is set"
+            )
+    return array
 
 
 def output_shape(layer: Layer, params: PyTree, state: PyTree, x: PyTree) -> PyTree:

@@ -1,6 +1,8 @@
-"""What `pure` lifts must give pairs, or says so under its name."""
+"""What `pure` lifts must give pairs, or says so under its name; what it hands on, jax can hold."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fnn import backward_pass, chain, forward_pass, layers, pure
@@ -28,3 +30,18 @@ def test_a_backward_without_two_gradients_is_named_with_its_path(gradients):
     with pytest.raises(TypeError, match="mine: expected backward to return") as caught:
         backward_pass(net, params, cache, y)
     assert "own" in str(caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("net", "x"),
+    [
+        (layers.embedding(3, 2), np.array([1, 2**32 + 1])),
+        (layers.attention(), (*[np.ones((1, 3, 1, 4), np.float32)] * 3, np.array([2**32 + 1]))),
+        (layers.lstm(4, lengths=True), (np.ones((1, 3, 4), np.float32), np.array([2**32 + 1]))),
+    ],
+    ids=["embedding", "attention", "lstm"],
+)
+def test_an_integer_that_jax_would_cut_to_another_one_is_refused(net, x):
+    params, state = net.init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match=r"integers that int32 holds, got 4294967297 of int64"):
+        net.predict(params, state, x)
