@@ -44,8 +44,7 @@ def or_nan(ends: Counted | None, tree: PyTree) -> PyTree:
     valid = ends.valid
 
     def leaf(a: Array) -> Array:
-        inexact = jnp.issubdtype(a.dtype, jnp.inexact)
-        return where(valid, a, jnp.full_like(a, jnp.nan)) if inexact else a
+        return where(valid, a, jnp.nan) if jnp.issubdtype(a.dtype, jnp.inexact) else a
 
     return jax.tree.map(leaf, tree)
 
@@ -58,8 +57,8 @@ def or_zero(ends: Counted | None, tree: PyTree) -> PyTree:
     return jax.tree.map(lambda a: where(valid, a, jnp.zeros_like(a)), tree)
 
 
-def where(which: Array, a: Array, b: Array) -> Array:
-    """Elements of a or b, of equal shapes, chosen along the first axes, of which the last is the batch.
+def where(which: Array, a: Array, b: Array | float) -> Array:
+    """Elements of a or b, like a or a number, chosen along the first axes; the last is the batch.
 
     Raises:
       ValueError: they have another batch; one of 1 would be spread over all sequences.

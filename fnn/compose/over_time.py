@@ -80,7 +80,7 @@ def over_time(
     form += ["lengths"] if lengths else []
 
     def taken_apart(x: PyTree) -> tuple[PyTree, PyTree, Any, int]:
-        """The carry, the sequences with time first, the lengths, and how many steps there are."""
+        """The carry, the sequences, the lengths, and how many steps there are."""
         if len(form) == 1:
             x = (x,)
         if not isinstance(x, tuple | list) or len(x) != len(form):

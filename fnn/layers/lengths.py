@@ -12,7 +12,7 @@ from fnn.layer import Array
 class Counted(NamedTuple):
     """Lengths as integers in which every time fits, and which of them mean something."""
 
-    lengths: Array  # (N,), int32 at least; as they were given
+    lengths: Array  # (N,), int32 at least
     valid: Array  # (N,) of bool
 
 

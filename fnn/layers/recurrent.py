@@ -184,7 +184,7 @@ def _prepared(cell: Cell, options: Options, given: PyTree, wide: Any) -> _Inputs
     # What stands behind the end may be anything, even a NaN, which 0 times it would let through.
     x = jnp.where(runs, x, 0)
     valid = valid[0]
-    carry = _where(valid, carry, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), carry))
+    carry = jax.tree.map(lambda leaf: jnp.where(valid, leaf, jnp.nan), carry)
     return _Inputs(x, carry, given_carry, runs, cut, valid, steps == lengths - 1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recurrences import adder, close, run, scaler, zeros
 
-from fnn import over_time, pure
+from fnn import layers, over_time, pure
 
 
 @pytest.fixture
@@ -49,6 +49,16 @@ def test_the_carry_of_an_ended_sequence_waits_and_its_gradient_passes(xs, carry)
     close(dfirst, np.ones((2, 3)))
     close(dxs.sum(axis=(1, 2)), [0, 9])
     assert dlengths is None
+
+
+def test_no_nan_is_made_for_lengths_in_range(xs, carry):
+    """Under `debug_nans`, jax stops at any."""
+    lengths = np.array([2, 5], np.int32)
+    x, of_lstm = (carry, xs, lengths), layers.lstm(3, lengths=True)
+    params, state = of_lstm.init(jax.random.key(0), (xs, lengths))
+    with jax.debug_nans(True):
+        run(over_time(adder(), lengths=True), x)
+        of_lstm.predict(params, state, (xs, lengths))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
