@@ -78,9 +78,9 @@ def multi_head_attention(
     Shapes: x is an array (N, T, D), or a tuple: (x, mask), (x, memory), (x, memory, mask), with a memory
     (N, S, E) of floats and a mask of integers or booleans as in `attention`, whose gradient is None;
     what tokens hold behind their length, be it NaN, reaches nothing but their own rows of y, and no
-    gradient if dy is 0 there. y (N, T, D). Parameters take the dtype of x. Cache: x, the memory, q, k, v,
-    o and one number a query and head; no T × S matrix in either pass. Source: Vaswani et al. (2017);
-    grouped queries: Ainslie et al. (2023).
+    gradient of this backward if dy is 0 there (autodiff of forward has 0 · NaN). y (N, T, D). Parameters
+    take the dtype of x. Cache: x, the memory, q, k, v, o and one number a query and head; no T × S matrix
+    in either pass. Source: Vaswani et al. (2017); grouped queries: Ainslie et al. (2023).
 
     Args:
       heads: H, of queries.

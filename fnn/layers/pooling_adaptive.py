@@ -84,8 +84,8 @@ def adaptive_max_pool(output_size: int | Sizes) -> Layer:
     dy goes to the pixel that was taken, and adds up where regions share it; others get 0.
     Subgradient: of equal pixels the first of the region, row by row, is taken; a NaN is larger than any
     number. Shapes: x (N, *spatial, C) with one to three spatial axes, y (N, *output_size, C). Cache: the
-    places of the maxima: where the sizes divide the image's, as in `max_pool`; else axis by axis, the
-    last one's first, over what the axes after it left. A byte each, or four where a window, or a region
+    places of the maxima: where the sizes divide the image's, as in `max_pool`; else axis by axis,
+    each over what the axes after it left. A byte each, or four where a window, or a region
     on an axis, has more than 255 pixels. Source: He, Zhang, Ren, Sun (2014).
 
     Args:

@@ -44,7 +44,7 @@ def fractional_max_pool(
     test, call `forward` with several keys.
 
     Shapes: x (N, *spatial, C) with one to three spatial axes, y (N, *outputs, C). Cache: the places of
-    the maxima of each axis, the last one's first, over what the axes after it left: a byte each, four
+    the maxima axis by axis, each over what the axes after it left: a byte each, four
     for regions of more than 255 pixels of an axis; and the borders. Source: Graham (2014), whose regions
     without overlap leave out the last pixel of an axis; these do not.
 
@@ -61,7 +61,8 @@ def fractional_max_pool(
         so, or `forward` gets no key.
     """
     ratios = ratio if isinstance(ratio, tuple) else (ratio,)
-    if not 1 <= len(ratios) <= MOST_AXES or not all(1 <= r < math.inf for r in ratios):
+    numbers = all(1 <= r < math.inf and not isinstance(r, bool) for r in ratios)
+    if not 1 <= len(ratios) <= MOST_AXES or not numbers:
         raise ValueError(
             "fractional_max_pool: expected a ratio of one number, or one for each of at most "
             f"{MOST_AXES} axes, each finite and at least 1, got {ratio!r}"

@@ -5,7 +5,7 @@ encoder read, and the first rows of a table of positions fit every shorter seque
 """
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import numpy as np
 
@@ -31,11 +31,13 @@ def check_counts(model: str, **counts: object) -> None:
 def check_widths(model: str, name: str, widths: object) -> tuple[int, ...]:
     """The counts of a sequence; an empty one is a sequence, too, and so is what is read only once.
 
+    A set or a mapping is none: its order is not the caller's.
+
     Raises:
       TypeError: it is none, or a width is no int.
       ValueError: a width is below 1.
     """
-    if not isinstance(widths, Iterable):
+    if not isinstance(widths, Iterable) or isinstance(widths, Mapping | Set):
         raise TypeError(f"{model}: expected {name} to be a sequence of ints, got {widths!r}")
     listed = tuple(integer(model, name, width) for width in widths)
     if any(width < 1 for width in listed):

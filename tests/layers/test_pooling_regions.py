@@ -253,6 +253,7 @@ def test_fractional_needs_a_key():
         (lambda: layers.adaptive_average_pool((2, -1)), "an output size of one int"),
         (lambda: layers.fractional_max_pool(0.9), "each finite and at least 1, got 0.9"),
         (lambda: layers.fractional_max_pool((1.5, np.nan)), "each finite and at least 1"),
+        (lambda: layers.fractional_max_pool(True), "each finite and at least 1, got True"),
         (lambda: layers.fractional_max_pool(1.5, regions="fair"), "regions among .* got 'fair'"),
     ],
 )

@@ -77,7 +77,7 @@ def test_a_count_below_one_is_refused_when_built(model, count):
     built(model, count, np.int64(right.get(count, 4)))
 
 
-@pytest.mark.parametrize(
+SEQUENCES = pytest.mark.parametrize(
     ("build", "widths", "x"),
     [
         (lambda w: models.autoencoder(4, 2, features=w), (3, 5), (1, 4)),
@@ -87,6 +87,17 @@ def test_a_count_below_one_is_refused_when_built(model, count):
     ],
     ids=["autoencoder", "convnet", "mlp", "vit"],
 )
+
+
+@SEQUENCES
+def test_widths_without_an_order_are_refused(build, widths, x, key):
+    del x, key
+    for unordered in (set(widths), dict.fromkeys(widths)):
+        with pytest.raises(TypeError, match=r"to be a sequence of ints, got \{"):
+            build(unordered)
+
+
+@SEQUENCES
 def test_widths_that_can_be_read_only_once_are_those_of_a_tuple(build, widths, x, key):
     x = jax.ShapeDtypeStruct(x, jnp.float32)
     expected = jax.eval_shape(build(widths).init, key, x)
