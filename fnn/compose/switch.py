@@ -142,9 +142,8 @@ def _pair(x: PyTree) -> tuple[Any, PyTree]:
 
 def _index(x: PyTree, parts: Mapping[str, Layer]) -> tuple[Array, PyTree]:
     index, value = _pair(as_arrays(x))
-    given = x[0]  # as it came: an array of jax may be narrower
-    if not isinstance(given, jax.core.Tracer) and not 0 <= int(given) < len(parts):
-        raise ValueError(f"conditional: expected an index in [0, {len(parts)}), got {int(given)}")
+    if not isinstance(index, jax.core.Tracer) and not 0 <= int(index) < len(parts):
+        raise ValueError(f"conditional: expected an index in [0, {len(parts)}), got {int(index)}")
     # In bits that hold the number of branches; and to int32 only what fits into it.
     index = index.astype(label_dtype(index.dtype))
     valid = (index >= 0) & (index < len(parts))
